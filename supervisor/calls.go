@@ -1,0 +1,165 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// result is the answer of something that was done outside a container's goroutine.
+type result struct {
+	ev    *event  // for the machine
+	proc  Process // started, found
+	ident Identity
+
+	updated *updateCall // a live update is done
+	saved   *saveCall   // a record was written, or not
+	retry   bool        // time to try again to save
+	warn    error       // something that changes nothing but should be seen
+}
+
+// errDequeued is the cause when a start is given up before the runtime heard of it, errCancelled when it was under way.
+var (
+	errDequeued  = errors.New("given up before its turn came")
+	errCancelled = errors.New("given up")
+)
+
+// runCall starts an instance. It is the body of a goroutine that belongs to the container.
+type runCall struct {
+	gen    uint64
+	spec   *Spec
+	queue  context.Context // ends when the run should not wait for its turn any more
+	run    context.Context // ends when it should be given up altogether
+	giveUp time.Duration
+}
+
+func (r runCall) do(s *Supervisor) result {
+	fail := func(clean bool, err error) result {
+		return result{ev: &event{kind: evStartFailed, gen: r.gen, err: err, clean: clean}}
+	}
+	release, err := s.starts.acquire(r.queue)
+	if err != nil {
+		return fail(true, err)
+	}
+	defer release()
+	ctx, cancel := context.WithTimeoutCause(r.run, r.giveUp, fmt.Errorf("the runtime took longer than %s", r.giveUp))
+	defer cancel()
+	name := r.spec.Name
+	if s.cfg.Runtime.Exists(name) {
+		if err := s.cfg.Runtime.Remove(ctx, name); err != nil {
+			return fail(false, fmt.Errorf("cannot remove what is left of it: %w", withCause(ctx, err)))
+		}
+	}
+	dir, err := r.spec.Bundle.Install(ctx)
+	if err != nil {
+		return fail(true, fmt.Errorf("cannot put its bundle in place: %w", err))
+	}
+	stdout, stderr, err := s.cfg.Output.Open(name)
+	if err != nil {
+		return fail(true, fmt.Errorf("cannot open its output: %w", err))
+	}
+	defer func() {
+		for _, f := range []interface{ Close() error }{stdout, stderr} {
+			_ = f.Close() // handed over or of no use: *os.File is nil-safe
+		}
+	}()
+	proc, err := s.cfg.Runtime.Run(ctx, RunRequest{ID: name, Bundle: dir, Stdout: stdout, Stderr: stderr})
+	if err != nil {
+		return fail(false, withCause(ctx, err))
+	}
+	return result{ev: &event{kind: evStarted, gen: r.gen}, proc: proc, ident: proc.Identity()}
+}
+
+// withCause says why a call was cut short, which its own error ("signal: killed") does not.
+func withCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w (%w)", cause, err)
+	}
+	return err
+}
+
+// removeCall takes away what is left of an instance.
+func removeCall(ctx context.Context, s *Supervisor, name string, gen uint64, b Bundle) result {
+	ev := &event{kind: evRemoved, gen: gen}
+	release, err := s.removes.acquire(ctx)
+	if err != nil {
+		ev.err = err
+		return result{ev: ev}
+	}
+	defer release()
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.RemoveTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.RemoveTimeout))
+	defer cancel()
+	if err := s.cfg.Runtime.Remove(ctx, name); err != nil {
+		ev.err = fmt.Errorf("cannot remove what is left of it: %w", withCause(ctx, err))
+		return result{ev: ev}
+	}
+	var warn error
+	if err := b.Released(); err != nil {
+		warn = fmt.Errorf("cannot clean up after its bundle: %w", err)
+	}
+	return result{ev: ev, warn: warn}
+}
+
+// findCall looks for an instance that an earlier daemon started.
+func findCall(ctx context.Context, s *Supervisor, name string, gen uint64, known *Identity) result {
+	ev := &event{kind: evLost, gen: gen}
+	ev.clean = !s.cfg.Runtime.Exists(name)
+	if ev.clean && known == nil {
+		return result{ev: ev}
+	}
+	release, err := s.removes.acquire(ctx)
+	if err != nil {
+		ev.err = err
+		return result{ev: ev}
+	}
+	defer release()
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.FindTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.FindTimeout))
+	defer cancel()
+	proc, err := s.cfg.Runtime.Find(ctx, name, known)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return result{ev: ev}
+	case err != nil:
+		ev.err = fmt.Errorf("cannot tell whether it runs: %w", withCause(ctx, err))
+		return result{ev: ev}
+	}
+	return result{ev: &event{kind: evFound, gen: gen, ran: time.Since(proc.StartedAt())}, proc: proc, ident: proc.Identity()}
+}
+
+// updateCall applies limits to the running instance.
+type updateCall struct {
+	spec  *Spec // to be taken over when it works
+	reply chan<- applyReply
+	err   error
+}
+
+func (u *updateCall) do(ctx context.Context, s *Supervisor) result {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.UpdateTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.UpdateTimeout))
+	defer cancel()
+	res := u.spec.Resources
+	if res == nil {
+		res = &specs.LinuxResources{}
+	}
+	if err := s.cfg.Runtime.Update(ctx, u.spec.Name, res); err != nil {
+		u.err = fmt.Errorf("cannot apply the new limits: %w", withCause(ctx, err))
+	}
+	return result{updated: u}
+}
+
+// saveCall writes a record.
+type saveCall struct {
+	record  Record
+	version uint64
+	durable bool
+	err     error
+}
+
+func (c *saveCall) do(s *Supervisor, name string) result {
+	if err := s.cfg.Store.Save(name, c.record, c.durable); err != nil {
+		c.err = fmt.Errorf("cannot remember its state: %w", err)
+	}
+	return result{saved: c}
+}

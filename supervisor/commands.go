@@ -1,0 +1,191 @@
+package supervisor
+
+import (
+	"fmt"
+	"reflect"
+	"syscall"
+)
+
+// command is what somebody wants of a container; do runs in the container's goroutine and must not block.
+type command interface{ do(c *container) }
+
+// upCommand starts or restarts; the reply comes when the container is up, or when it is clear that it is not.
+type upCommand struct {
+	kind  eventKind // evStart or evRestart
+	reply chan<- error
+}
+
+func (u upCommand) do(c *container) {
+	if c.ending || c.removal {
+		u.reply <- fmt.Errorf("cannot start %q: %w", c.name, ErrClosed)
+		return
+	}
+	c.stoppedByHand = false
+	c.step(event{kind: u.kind})
+	c.waiters = append(c.waiters, waiter{up: true, reply: u.reply})
+}
+
+// downCommand ends a container; the reply comes when it is down.
+type downCommand struct {
+	kind    eventKind // evStop or evShutdown
+	removal bool      // for good
+	reply   chan<- error
+}
+
+func (d downCommand) do(c *container) {
+	switch {
+	case d.kind == evShutdown:
+		c.ending = true
+	case d.removal:
+		c.removal = true
+		for _, a := range c.applyLater { // it came before, so it is not a return
+			a.reply <- applyReply{err: fmt.Errorf("%q is being removed", c.name)}
+		}
+		c.applyLater = nil
+	default:
+		c.stoppedByHand = true
+	}
+	c.step(event{kind: d.kind})
+	c.waiters = append(c.waiters, waiter{reply: d.reply})
+}
+
+// killCommand sends a signal.
+type killCommand struct {
+	sig   syscall.Signal
+	all   bool // SIGKILL to every process of the container
+	reply chan<- error
+}
+
+func (k killCommand) do(c *container) {
+	if !c.m.alive {
+		k.reply <- &NotRunningError{Name: c.name, State: c.m.state}
+		return
+	}
+	proc := c.proc
+	if k.all {
+		c.sup.spawn(func() { k.reply <- proc.KillAll() })
+		return
+	}
+	k.reply <- proc.Signal(k.sig)
+}
+
+// enableCommand says whether the container starts by itself from now on.
+type enableCommand struct {
+	enabled bool
+	reply   chan<- error
+}
+
+func (e enableCommand) do(c *container) {
+	c.override = nil
+	if e.enabled != c.spec.Enabled {
+		c.override = &e.enabled
+	}
+	c.waiters = append(c.waiters, waiter{reply: e.reply, record: true})
+}
+
+// resetCommand forgets failures.
+type resetCommand struct{ reply chan<- error }
+
+func (r resetCommand) do(c *container) {
+	c.step(event{kind: evResetFailed})
+	r.reply <- nil
+}
+
+// refuseCommand notes what is wrong with the newest definition; empty when nothing is.
+type refuseCommand struct{ text string }
+
+func (r refuseCommand) do(c *container) { c.refused = r.text }
+
+// pingCommand is answered by a goroutine that is well.
+type pingCommand struct{ reply chan<- error }
+
+func (p pingCommand) do(*container) { p.reply <- nil }
+
+// Outcome is what came of applying a definition.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeUnchanged Outcome = "unchanged"
+	OutcomeAdded     Outcome = "added"     // new
+	OutcomeStarted   Outcome = "started"   // waited or had failed, and is started with the new definition
+	OutcomeRestarted Outcome = "restarted" // ran, and is replaced
+	OutcomeUpdated   Outcome = "updated"   // taken over without a restart
+	OutcomeChanged   Outcome = "changed"   // applies at the next start
+)
+
+type applyReply struct {
+	outcome Outcome
+	err     error
+}
+
+// applyCommand takes over a definition.
+type applyCommand struct {
+	spec  *Spec
+	reply chan<- applyReply
+}
+
+func (a applyCommand) do(c *container) {
+	if c.updating != nil {
+		c.applyLater = append(c.applyLater, a)
+		return
+	}
+	c.refused = ""
+	if c.removal { // it is back before it was gone
+		c.removal = false
+		c.takeSpec(a.spec)
+		if c.enabled() {
+			c.step(event{kind: evStart})
+		}
+		a.reply <- applyReply{outcome: OutcomeRestarted}
+		return
+	}
+	old := c.spec
+	switch {
+	case a.spec.Hash != old.Hash:
+		c.takeSpec(a.spec)
+		before := c.m.state
+		if !c.ending {
+			c.step(event{kind: evReplace})
+		}
+		a.reply <- applyReply{outcome: outcomeOfReplace(before)}
+	case c.m.state == StateRunning && c.limits != fingerprint(a.spec):
+		c.updateFailed = false
+		c.startUpdate(&updateCall{spec: a.spec, reply: a.reply})
+		return
+	case sameSettings(old, a.spec) && fingerprint(old) == fingerprint(a.spec):
+		c.takeSpec(a.spec)
+		a.reply <- applyReply{outcome: OutcomeUnchanged}
+	default:
+		c.takeSpec(a.spec)
+		c.m.stop = a.spec.Stop
+		switch {
+		case c.m.state == StateStopped && !c.stoppedByHand && !old.Enabled && c.enabled() && !c.ending:
+			c.step(event{kind: evStart})
+			a.reply <- applyReply{outcome: OutcomeStarted}
+		default:
+			a.reply <- applyReply{outcome: OutcomeUpdated}
+		}
+	}
+}
+
+func outcomeOfReplace(before State) Outcome {
+	switch before {
+	case StateRunning, StateStarting, StateStopping:
+		return OutcomeRestarted
+	case StateBackoff, StateFailed:
+		return OutcomeStarted
+	}
+	return OutcomeChanged
+}
+
+// takeSpec makes a spec the container's own. What is needed to end the instance stays until the next start.
+func (c *container) takeSpec(s *Spec) {
+	c.spec = s
+	c.m.policy = s.Restart
+}
+
+// sameSettings tells whether two specs with one hash ask for the same supervision.
+func sameSettings(a, b *Spec) bool {
+	return a.Enabled == b.Enabled && a.Stop == b.Stop && reflect.DeepEqual(a.Restart, b.Restart)
+}

@@ -1,0 +1,433 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// container owns one container: its machine, its timer, its calls. Only its goroutine touches the fields below snap.
+type container struct {
+	sup  *Supervisor
+	name string
+	// commands and results are what the goroutine lives on. Nothing it does blocks.
+	commands chan command
+	results  chan result
+	done     chan struct{} // closed when the goroutine has ended
+	ctx      context.Context
+	snap     atomic.Pointer[Snapshot]
+	settled  atomic.Bool // its first start came to an end, one way or the other
+
+	m      machine
+	spec   *Spec
+	bundle Bundle // of the instance, or of the last one
+	proc   Process
+	ident  *Identity
+	limits string // fingerprint of the limits that the instance runs with
+	find   *Identity
+	// replaceFound: an instance that is found was made from another definition.
+	replaceFound bool
+	removal      bool // the definition is gone
+	ending       bool // the daemon is
+
+	timer   *time.Timer
+	timerOf uint64
+
+	cancelQueue  context.CancelCauseFunc // of the run under way
+	cancelRun    context.CancelCauseFunc
+	updating     *updateCall
+	cancelUpdate context.CancelFunc
+	updateFailed bool           // of this instance: not tried again by itself
+	afterUpdate  *action        // run or remove that waits for the update to end
+	applyLater   []applyCommand // definitions that came during an update
+
+	stoppedByHand bool
+	override      *bool
+	refused       string // what is wrong with the newest definition
+	warning       error  // something that changes nothing but should be seen, until the next start
+
+	waiters []waiter
+
+	record recordKeeper
+}
+
+// waiter is a caller that waits until the container is up, or down and remembered to be, or just until what it said is
+// on disk.
+type waiter struct {
+	up     bool
+	record bool
+	reply  chan<- error
+}
+
+// loop is the container's goroutine.
+func (c *container) loop() {
+	defer close(c.done)
+	c.timer = time.NewTimer(time.Hour)
+	c.timer.Stop()
+	defer c.timer.Stop()
+	c.perform(c.m.begin(c.m.ifLost))
+	if c.stoppedByHand { // and perhaps not down yet when the last daemon ended
+		c.step(event{kind: evStop})
+	}
+	c.publish()
+	for {
+		select {
+		case cmd := <-c.commands:
+			cmd.do(c)
+		case r := <-c.results:
+			c.take(r)
+		case <-c.timer.C:
+			c.step(event{kind: evTimer, timer: c.timerOf})
+		case <-c.ctx.Done():
+			c.abandon()
+			return
+		}
+		c.keepRecord()
+		c.publish()
+		if c.settle() {
+			return
+		}
+	}
+}
+
+// step gives the machine an event, does what it asks for, and tells what came of it.
+func (c *container) step(e event) {
+	e.now, e.random = time.Now(), c.sup.cfg.Rand()
+	before, gen := c.m.state, c.m.gen
+	if e.kind == evExited && e.gen == gen && c.m.alive {
+		e.ran = e.now.Sub(c.m.startedAt)
+	}
+	lastExit := c.m.lastExit
+	actions := c.m.step(e)
+	c.perform(actions)
+	c.tell(e, before, lastExit)
+}
+
+// tell turns what the machine did into events for others.
+func (c *container) tell(e event, before State, lastExit *Exit) {
+	m := &c.m
+	switch {
+	case e.kind == evStarted && m.alive:
+		c.emit(EventStarted, nil)
+	case e.kind == evFound && m.alive:
+		c.emit(EventAdopted, nil)
+	}
+	if m.lastExit != lastExit {
+		switch m.lastExit.Reason {
+		case ReasonStartFailed:
+			c.emit(EventStartFailed, m.err)
+		case ReasonStopped:
+			c.emit(EventStopped, nil)
+		default:
+			c.emit(EventExited, nil)
+		}
+	}
+	if m.state != before {
+		switch m.state {
+		case StateBackoff:
+			c.emit(EventRestart, nil)
+		case StateFailed:
+			c.emit(EventFailed, m.err)
+		}
+	}
+	if (e.kind == evRemoved || e.kind == evLost) && e.err != nil {
+		c.emit(EventError, e.err)
+	}
+}
+
+func (c *container) emit(t EventType, err error) {
+	if c.sup.cfg.OnEvent != nil {
+		c.sup.cfg.OnEvent(Event{Type: t, At: time.Now(), Snapshot: c.snapshot(), Err: err})
+	}
+}
+
+// perform does what the machine asks for.
+func (c *container) perform(actions []action) {
+	for _, a := range actions {
+		switch a.kind {
+		case actRun, actRemove, actFind:
+			if c.updating != nil { // one runtime call at a time: the update makes way
+				c.cancelUpdate()
+				c.afterUpdate = &a
+				continue
+			}
+			c.call(a)
+		case actSignal:
+			c.signal(c.m.stop.Signal)
+		case actKillAll:
+			proc := c.proc
+			c.sup.spawn(func() {
+				if err := proc.KillAll(); err != nil {
+					c.send(result{warn: fmt.Errorf("cannot kill it: %w", err)})
+				}
+			})
+		case actDequeue:
+			c.cancelQueue(errDequeued)
+		case actCancelRun:
+			c.cancelRun(errCancelled)
+		case actSetTimer:
+			c.timerOf = a.timer
+			c.timer.Reset(a.after)
+		case actCancelTimer:
+			c.timer.Stop()
+		}
+	}
+}
+
+// call makes a runtime call in a goroutine of its own.
+func (c *container) call(a action) {
+	switch a.kind {
+	case actRun:
+		c.bundle, c.warning, c.updateFailed = c.spec.Bundle, nil, false
+		c.m.stop = c.spec.Stop
+		c.limits = fingerprint(c.spec)
+		run := runCall{gen: a.gen, spec: c.spec, giveUp: c.sup.cfg.StartTimeout}
+		run.run, c.cancelRun = context.WithCancelCause(c.ctx)
+		run.queue, c.cancelQueue = context.WithCancelCause(run.run)
+		c.sup.spawn(func() { c.send(run.do(c.sup)) })
+	case actRemove:
+		c.release()
+		bundle := c.bundle
+		c.sup.spawn(func() { c.send(removeCall(c.ctx, c.sup, c.name, a.gen, bundle)) })
+	case actFind:
+		known := c.find
+		c.sup.spawn(func() { c.send(findCall(c.ctx, c.sup, c.name, a.gen, known)) })
+	}
+}
+
+// send hands a result to the goroutine, unless that has ended.
+func (c *container) send(r result) {
+	select {
+	case c.results <- r:
+	case <-c.done:
+		if r.proc != nil {
+			_ = r.proc.Close() // nobody is left to watch it; the next daemon adopts the container
+		}
+	}
+}
+
+// take handles the answer of a call.
+func (c *container) take(r result) {
+	if r.warn != nil {
+		c.warning = r.warn
+		c.emit(EventError, r.warn)
+	}
+	switch {
+	case r.saved != nil:
+		c.recordSaved(r.saved)
+	case r.retry:
+		c.record.retryDue = true
+	case r.updated != nil:
+		c.afterUpdating(r.updated)
+	case r.ev != nil:
+		if r.proc != nil {
+			c.watch(r.proc, r.ident, r.ev.gen)
+		}
+		if r.ev.kind == evStarted || r.ev.kind == evStartFailed {
+			c.cancelRun(nil)
+		}
+		c.step(*r.ev)
+		if r.ev.kind == evFound && c.replaceFound {
+			c.replaceFound = false
+			c.step(event{kind: evReplace})
+		}
+	}
+	c.updateLimits()
+}
+
+// watch waits for the end of an instance.
+func (c *container) watch(p Process, id Identity, gen uint64) {
+	c.proc, c.ident = p, &id
+	c.sup.spawn(func() {
+		status, err := p.Wait(c.ctx)
+		if err != nil && c.ctx.Err() != nil {
+			return
+		}
+		r := result{ev: &event{kind: evExited, gen: gen, status: status}}
+		if err != nil {
+			r.ev.status, r.warn = ExitStatus{}, fmt.Errorf("cannot tell how it ended: %w", err)
+		}
+		c.send(r)
+	})
+}
+
+// release closes what is held of an ended instance.
+func (c *container) release() {
+	if c.proc == nil {
+		return
+	}
+	if err := c.proc.Close(); err != nil {
+		c.warning = fmt.Errorf("cannot close its pidfd: %w", err)
+	}
+	c.proc, c.ident = nil, nil
+}
+
+// abandon leaves the container to the next daemon.
+func (c *container) abandon() {
+	if c.proc != nil {
+		_ = c.proc.Close() // the process itself is not touched
+	}
+	for len(c.results) > 0 {
+		if r := <-c.results; r.proc != nil {
+			_ = r.proc.Close()
+		}
+	}
+}
+
+func (c *container) signal(sig syscall.Signal) {
+	if err := c.proc.Signal(sig); err != nil {
+		c.warning = fmt.Errorf("cannot send it SIG%s: %w", signalName(sig), err)
+		c.emit(EventError, c.warning)
+	}
+}
+
+// updateLimits brings the limits of a running instance in line with the definition.
+func (c *container) updateLimits() {
+	if c.updating != nil || c.m.state != StateRunning || c.updateFailed || c.limits == fingerprint(c.spec) {
+		return
+	}
+	c.startUpdate(&updateCall{spec: c.spec})
+}
+
+func (c *container) startUpdate(u *updateCall) {
+	var ctx context.Context
+	ctx, c.cancelUpdate = context.WithCancel(c.ctx)
+	c.updating = u
+	c.sup.spawn(func() { c.send(u.do(ctx, c.sup)) })
+}
+
+func (c *container) afterUpdating(u *updateCall) {
+	c.cancelUpdate()
+	c.updating = nil
+	if u.err == nil {
+		c.takeSpec(u.spec)
+		c.m.stop, c.limits = u.spec.Stop, fingerprint(u.spec)
+		c.emit(EventUpdated, nil)
+	} else if u.reply == nil {
+		c.warning, c.updateFailed = u.err, true
+		c.emit(EventError, u.err)
+	}
+	if u.reply != nil {
+		u.reply <- applyReply{outcome: OutcomeUpdated, err: u.err}
+	}
+	if next := c.afterUpdate; next != nil {
+		c.afterUpdate = nil
+		c.call(*next)
+	}
+	later := c.applyLater
+	c.applyLater = nil
+	for _, cmd := range later {
+		cmd.do(c)
+	}
+}
+
+// settle answers those who wait, and tells whether the goroutine is done because the container is gone.
+func (c *container) settle() (gone bool) {
+	m := &c.m
+	down := (m.state == StateStopped || m.state == StateExited || m.state == StateFailed) && m.call == callNone
+	kept := c.waiters[:0]
+	for _, w := range c.waiters {
+		err, answered := error(nil), true
+		switch {
+		case w.record && !c.record.kept():
+			err, answered = c.record.err, c.record.err != nil
+		case w.record:
+		case w.up && m.state == StateRunning:
+		case w.up && (m.state == StateStarting || m.state == StateWaiting || m.state == StateStopping && m.startNext):
+			answered = false
+		case w.up:
+			err = c.whyDown()
+		case m.state == StateRunning, m.state == StateStarting, m.state == StateStopping && m.startNext:
+			err = fmt.Errorf("%q was started again meanwhile", c.name)
+		case !down || !c.record.kept() && c.record.err == nil:
+			answered = false
+		case c.stoppedByHand && !c.record.kept():
+			err = fmt.Errorf("%q is stopped, but will be started again after a restart of the daemon: %w", c.name, c.record.err)
+		}
+		if answered {
+			w.reply <- err
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	clear(c.waiters[len(kept):])
+	c.waiters = kept
+	if m.call != callFind && (m.state != StateStarting && m.state != StateWaiting || m.err != nil) {
+		c.settled.Store(true)
+	}
+	return c.removal && down && !c.record.saving
+}
+
+// whyDown says why a container that should be up is not.
+func (c *container) whyDown() error {
+	m := &c.m
+	switch {
+	case errors.Is(m.err, errStartLimit):
+		return &StartLimitError{Name: c.name, Limit: m.policy.Limit}
+	case m.err != nil:
+		return fmt.Errorf("cannot start %q: %w", c.name, m.err)
+	case m.state == StateStopped || m.state == StateStopping:
+		return fmt.Errorf("%q was stopped meanwhile", c.name)
+	}
+	return fmt.Errorf("%q ended at once: %s", c.name, m.lastExit)
+}
+
+// fingerprint tells limits apart.
+func fingerprint(s *Spec) string {
+	if s.Resources == nil {
+		return ""
+	}
+	b, err := json.Marshal(s.Resources)
+	if err != nil {
+		return err.Error() // plain numbers: it does not happen
+	}
+	return string(b)
+}
+
+// ---- the snapshot
+
+// snapshot is the container as it is now.
+func (c *container) snapshot() Snapshot {
+	m := &c.m
+	s := Snapshot{
+		Name: c.name, Enabled: c.enabled(), State: m.state, Health: HealthNone, Restarts: m.restarts, LastExit: m.lastExit,
+		Bundle: c.spec.Bundle.Path(), Adopted: m.adopted && m.alive, Error: c.problem(),
+	}
+	if m.alive && c.ident != nil {
+		s.Pid, s.StartedAt = c.ident.Pid, wallTime(m.startedAt)
+		s.Ready = m.state == StateRunning
+	}
+	if m.state == StateBackoff {
+		s.NextStartAt = wallTime(m.nextStart)
+	}
+	return s
+}
+
+// problem is what the user should know: the newest definition's fault first, then why it does not run, then the rest.
+func (c *container) problem() string {
+	switch {
+	case c.refused != "":
+		return c.refused
+	case c.m.err != nil:
+		return c.m.err.Error()
+	case c.warning != nil:
+		return c.warning.Error()
+	case c.record.err != nil:
+		return c.record.err.Error()
+	}
+	return ""
+}
+
+func (c *container) publish() { c.publishAs(c.snapshot()) }
+
+// publishAs makes a snapshot visible to List and Get, if it differs from the last one.
+func (c *container) publishAs(s Snapshot) {
+	if old := c.snap.Load(); old == nil || !reflect.DeepEqual(*old, s) {
+		c.snap.Store(&s)
+	}
+}
