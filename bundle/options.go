@@ -3,6 +3,7 @@ package bundle
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 )
 
@@ -34,10 +35,10 @@ type Options struct {
 
 // Mount is one entry of mounts:.
 type Mount struct {
-	Type     string // "bind" or "tmpfs"; empty is bind
-	Source   string // bind: absolute path on the host
-	Target   string // absolute path in the container
-	ReadOnly bool // bind: not what is mounted below the source; the option "rro" has that too, where the runtime knows it
+	Type     string   // "bind" or "tmpfs"; empty is bind
+	Source   string   // bind: absolute path on the host
+	Target   string   // absolute path in the container
+	ReadOnly bool     // bind: not what is mounted below the source; the option "rro" has that too, where the runtime knows it
 	Size     int64    // tmpfs: bytes, 0 for the kernel's default
 	Mode     string   // tmpfs: octal, empty is 1777
 	Options  []string // further mount options, as in runtime-spec
@@ -102,14 +103,34 @@ func (o Options) Inputs() []string {
 	return inputs
 }
 
-// withoutBundle returns what is set besides the two fields that a ready bundle has.
-func (o Options) withoutBundle() Options {
+// onlyBundle tells whether nothing is set besides the fields that a ready bundle has.
+func (o Options) onlyBundle() bool {
 	o.Name, o.Bundle = "", ""
-	if len(o.Env) == 0 {
-		o.Env = nil
-	}
 	if o.Network.Mode == NetworkNone {
-		o.Network = Network{}
+		o.Network.Mode = ""
 	}
-	return o
+	v := reflect.ValueOf(o)
+	for i := range v.NumField() {
+		if !isEmpty(v.Field(i)) {
+			return false
+		}
+	}
+	return true
+}
+
+func isEmpty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Slice, reflect.Map:
+		return v.Len() == 0
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if !isEmpty(v.Field(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return v.IsZero()
 }
