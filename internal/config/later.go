@@ -1,0 +1,207 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+)
+
+// This file has the keys that belong to the format, but whose function this version does not have. Their form is checked,
+// so that what people write today is right tomorrow, and then they are refused: a key that does nothing would be a lie.
+
+// later refuses what is in good form, where its key stands.
+func (p *problems) later(n *node, what string) {
+	p.at(n.key.line, n.key.column, "remove it; a later version of runcsup will know it", what+" is not supported yet")
+}
+
+// shape runs a check and tells whether that found no problem.
+func (p *problems) shape(check func()) bool {
+	before := len(p.list)
+	check()
+	return len(p.list) == before
+}
+
+// imageSchemes are the sources of image:, and the form of what follows the colon.
+var imageSchemes = map[string]*regexp.Regexp{
+	"rootfs-archive": regexp.MustCompile(`^/`),
+	"docker-archive": regexp.MustCompile(`^/`),
+	"oci-archive":    regexp.MustCompile(`^/`),
+	"oci":            regexp.MustCompile(`^/`),
+	"docker":         regexp.MustCompile(`^//[^/]+/[^/].*@sha256:[0-9a-f]{64}$`),
+}
+
+var imageSchemeNames = []string{"rootfs-archive", "docker-archive", "oci", "oci-archive", "docker"}
+
+func (p *problems) image(n *node, d *Definition) {
+	s, ok := p.text(n, "SCHEME:REFERENCE, like rootfs-archive:/path")
+	if !ok {
+		return
+	}
+	scheme, rest, found := strings.Cut(s, ":")
+	form := imageSchemes[scheme]
+	switch {
+	case !found || form == nil:
+		guess := ""
+		if found {
+			guess = didYouMean(scheme, imageSchemeNames)
+		}
+		p.fail(n, "known schemes: "+strings.Join(imageSchemeNames, ", "), "%s must be SCHEME:REFERENCE, not %s%s", quotePath(n), quote(s), guess)
+	case !form.MatchString(rest) && scheme == "docker":
+		p.fail(n, "write docker://registry/name@sha256:…", "%s must name registry, image and digest: %s", quotePath(n), quote(s))
+	case !form.MatchString(rest):
+		p.fail(n, "", "%s must have an absolute path after %q, not %s", quotePath(n), scheme+":", quote(rest))
+	case scheme == "rootfs-archive":
+		d.Bundle.RootfsArchive = rest
+	default:
+		p.later(n, quote("image: "+scheme+":"))
+	}
+}
+
+func (p *problems) serviceType(n *node, _ *Definition) {
+	if s, ok := p.word(n, "simple", "oneshot"); ok && s == "oneshot" {
+		p.later(n, `"type: oneshot"`)
+	}
+}
+
+// laterNames reads a list of other containers' names.
+func laterNames(name string) func(*problems, *node, *Definition) {
+	return func(p *problems, n *node, d *Definition) {
+		good := p.shape(func() {
+			seen := map[string]bool{}
+			for _, item := range p.items(n, "") {
+				other, ok := p.container(item)
+				switch {
+				case !ok:
+				case other == d.Name:
+					p.fail(item, "", "%s: a container cannot depend on itself", quotePath(item))
+				case seen[other]:
+					p.fail(item, "remove one of them", "%s: %s is there twice", quotePath(item), other)
+				}
+				seen[other] = true
+			}
+		})
+		if good {
+			p.later(n, quote(name))
+		}
+	}
+}
+
+type readyOptions struct{ on string }
+
+var readyOn = []string{"started", "notify", "probe"}
+
+var readyKeys = []key[readyOptions]{
+	{"on", func(p *problems, n *node, r *readyOptions) { set(&r.on)(p.word(n, readyOn...)) }},
+}
+
+func (p *problems) ready(n *node, _ *Definition) {
+	var r readyOptions
+	at := n
+	switch {
+	case n.kind == kindString:
+		set(&r.on)(p.word(n, readyOn...))
+	case readMapping(p, n, readyKeys, &r):
+		if at = n.get("on"); at == nil {
+			p.require(n, "on")
+			return
+		}
+	}
+	if r.on == "notify" || r.on == "probe" {
+		p.later(at, quote("ready: "+r.on))
+	}
+}
+
+type logOptions struct {
+	driver   string
+	maxSize  int64
+	maxFiles int64
+}
+
+var logDrivers = []string{"file", "journald", "none"}
+
+var logKeys = []key[logOptions]{
+	{"driver", func(p *problems, n *node, l *logOptions) { set(&l.driver)(p.word(n, logDrivers...)) }},
+	{"maxSize", func(p *problems, n *node, l *logOptions) { set(&l.maxSize)(p.size(n, 4096)) }},
+	{"maxFiles", func(p *problems, n *node, l *logOptions) { set(&l.maxFiles)(p.integer(n, 1, 1000)) }},
+}
+
+func (p *problems) log(n *node, d *Definition) {
+	l := logOptions{driver: string(LogFile)}
+	at := n
+	if n.kind == kindString {
+		set(&l.driver)(p.word(n, logDrivers...))
+	} else {
+		if !readMapping(p, n, logKeys, &l) {
+			return
+		}
+		at = n.get("driver")
+		for _, name := range []string{"maxSize", "maxFiles"} {
+			switch f := n.get(name); {
+			case f == nil:
+			case l.driver != string(LogFile):
+				p.fail(f, "remove it", "%s is for the driver file only", quotePath(f))
+			default:
+				p.later(f, quotePath(f))
+			}
+		}
+	}
+	if l.driver == "journald" {
+		p.later(at, `"log: journald"`)
+		return
+	}
+	d.Log.Driver = LogDriver(l.driver)
+}
+
+// probe stands for a probe of health:, of which so far only the form matters.
+type probe struct{ kinds int }
+
+var healthKeys = []key[struct{}]{{"startup", readProbe}, {"liveness", readProbe}, {"readiness", readProbe}}
+
+var probeKeys = []key[probe]{
+	{"exec", func(p *problems, n *node, b *probe) {
+		b.kinds++
+		var d Definition
+		p.command(n, &d)
+	}},
+	{"http", func(p *problems, n *node, b *probe) {
+		b.kinds++
+		if readMapping(p, n, httpKeys, &struct{}{}) {
+			p.require(n, "port")
+		}
+	}},
+	{"tcp", func(p *problems, n *node, b *probe) {
+		b.kinds++
+		if readMapping(p, n, tcpKeys, &struct{}{}) {
+			p.require(n, "port")
+		}
+	}},
+	{"period", func(p *problems, n *node, _ *probe) { p.positive(n) }},
+	{"timeout", func(p *problems, n *node, _ *probe) { p.positive(n) }},
+	{"failures", func(p *problems, n *node, _ *probe) { p.integer(n, 1, 1000) }},
+}
+
+var (
+	httpKeys = []key[struct{}]{
+		{"port", readPort},
+		{"path", func(p *problems, n *node, _ *struct{}) {
+			if s, ok := p.text(n, "a path like /healthz"); ok && !strings.HasPrefix(s, "/") {
+				p.fail(n, "", "%s must begin with /, not %s", quotePath(n), quote(s))
+			}
+		}},
+	}
+	tcpKeys = []key[struct{}]{{"port", readPort}}
+)
+
+func readPort(p *problems, n *node, _ *struct{}) { p.integer(n, 1, 65535) }
+
+func readProbe(p *problems, n *node, _ *struct{}) {
+	var b probe
+	if readMapping(p, n, probeKeys, &b) && b.kinds != 1 {
+		p.fail(n, "", "%s needs one of exec, http and tcp", quotePath(n))
+	}
+}
+
+func (p *problems) health(n *node, _ *Definition) {
+	if p.shape(func() { readMapping(p, n, healthKeys, &struct{}{}) }) {
+		p.later(n, `"health"`)
+	}
+}
