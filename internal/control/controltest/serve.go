@@ -1,0 +1,30 @@
+package controltest
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"github.com/runcsup/runcsup/internal/control"
+)
+
+// Serve serves b on a socket until the test ends, and returns the socket's path.
+func Serve(t testing.TB, b control.Backend, log *slog.Logger) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "control.sock")
+	l, err := control.Listen(t.Context(), socket, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- control.NewServer(b, log).Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the control server ended with: %v", err)
+		}
+	})
+	return socket
+}

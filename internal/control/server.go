@@ -1,0 +1,77 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// transferTimeout is for each of: a request's header, its body, writing the answer. What a backend does in between
+	// takes the time it needs.
+	transferTimeout = 10 * time.Second
+	idleTimeout     = 2 * time.Minute
+	// closeGrace is for requests under way when the server ends.
+	closeGrace     = 2 * time.Second
+	maxBodyBytes   = 64 << 10
+	maxHeaderBytes = 16 << 10
+)
+
+// Server answers the control API.
+type Server struct {
+	backend Backend
+	log     *slog.Logger
+	// gate is held for reading by every request and by what goes on without its client; the end of Serve locks it.
+	gate sync.RWMutex
+	// base ends with Serve, and with it every request's context.
+	base   context.Context
+	cancel context.CancelFunc
+}
+
+// NewServer returns a server for backend. It is for one Serve.
+func NewServer(backend Backend, log *slog.Logger) *Server {
+	base, cancel := context.WithCancel(context.Background())
+	return &Server{backend: backend, log: log, base: base, cancel: cancel}
+}
+
+// Serve answers requests on l until ctx ends, closes l, gives requests under way a moment, and returns nil when the last
+// of them has ended. Another error means that l does not accept connections any more.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: transferTimeout,
+		// No ReadTimeout and WriteTimeout: they count the backend's time, and the former ends the request's context.
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes,
+		BaseContext:    func(net.Listener) context.Context { return s.base },
+		ConnContext:    withPeer,
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+
+	var err error
+	select {
+	case err = <-served:
+		err = fmt.Errorf("cannot accept control connections: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+	defer cancel()
+	if shutdownErr := server.Shutdown(grace); shutdownErr != nil {
+		_ = server.Close() // what does not end by itself is cut off
+	}
+	s.cancel()
+	if err == nil {
+		if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+			err = fmt.Errorf("cannot accept control connections: %w", end)
+		}
+	}
+	s.gate.Lock()
+	return err
+}

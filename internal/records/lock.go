@@ -1,0 +1,130 @@
+package records
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockedError is what Lock returns, wrapped, when another process has the directory.
+type LockedError struct {
+	Dir string
+	Pid int // of the holder, 0 if it is not known
+}
+
+// Error implements error.
+func (e *LockedError) Error() string {
+	pid := ""
+	if e.Pid > 0 {
+		pid = fmt.Sprintf(" (pid %d)", e.Pid)
+	}
+	return fmt.Sprintf("%s is in use by another runcsup daemon%s: stop that one, or give this one directories of its own", e.Dir, pid)
+}
+
+// DirLock keeps other daemons out of a directory until Close, or until the process ends, however it does. Children do
+// not inherit it.
+type DirLock struct {
+	file *os.File
+	path string
+}
+
+// Lock takes the lock of a directory, a file "lock" in it. It makes the directory (0700) if it does not exist. It does not
+// wait: a lock that another process has is a LockedError.
+func Lock(dir string) (*DirLock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
+	}
+	for {
+		lock, err := tryLock(dir)
+		if errors.Is(err, errStale) {
+			continue
+		}
+		var locked *LockedError
+		if errors.As(err, &locked) {
+			return nil, err // it says all
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
+		}
+		return lock, nil
+	}
+}
+
+// errStale is for a lock file that its holder removed while it was being locked.
+var errStale = errors.New("the lock file was removed")
+
+func tryLock(dir string) (_ *DirLock, err error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close() // nothing was written that counts
+		}
+	}()
+	err = flock(f)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, &LockedError{Dir: dir, Pid: holder(f)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	mine, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	there, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(mine, there) {
+		return nil, errStale
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, err
+	}
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+		return nil, err
+	}
+	return &DirLock{file: f, path: path}, nil
+}
+
+func flock(f *os.File) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var errLock error
+	if err := conn.Control(func(fd uintptr) { errLock = unix.Flock(int(fd), unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
+		return err
+	}
+	return errLock
+}
+
+// holder reads who wrote itself into the lock file.
+func holder(f *os.File) int {
+	buf := make([]byte, 32)
+	n, _ := f.ReadAt(buf, 0)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// Close removes the lock file and gives the directory back.
+func (l *DirLock) Close() error {
+	// In this order: nobody can lock the file of this name before it is gone.
+	if err := errors.Join(os.Remove(l.path), l.file.Close()); err != nil {
+		return fmt.Errorf("cannot unlock %s: %w", filepath.Dir(l.path), err)
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package watch
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxLinks is how many symbolic links are followed in one path, as the kernel has it.
+const maxLinks = 40
+
+// trail is where paths lead: every directory in which one of their parts is looked up, without symbolic links, and the
+// names looked up there. A change of any path's meaning is an event of one of these names.
+type trail struct {
+	names map[string]map[string]bool // by directory
+	whole map[string]bool            // directories in which every name counts that is not noise
+}
+
+func findTrail(paths []string) trail {
+	t := trail{names: map[string]map[string]bool{}, whole: map[string]bool{}}
+	for _, p := range paths {
+		dir, ok := t.follow(p)
+		if !ok || t.whole[dir] {
+			continue
+		}
+		t.whole[dir] = true
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // gone again, or unreadable: its events tell when that changes
+		}
+		for _, e := range entries {
+			if e.Type()&os.ModeSymlink != 0 && !isNoise(e.Name()) {
+				t.follow(filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	return t
+}
+
+// follow adds what is looked up on the way to path, as far as it exists, and returns where that ends, if it is a
+// directory.
+func (t trail) follow(path string) (dir string, ok bool) {
+	at, rest, links := "/", split(path), 0
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		if name == ".." {
+			at = filepath.Dir(at)
+			continue
+		}
+		if t.names[at] == nil {
+			t.names[at] = map[string]bool{}
+		}
+		t.names[at][name] = true
+
+		next := filepath.Join(at, name)
+		info, err := os.Lstat(next)
+		if err != nil {
+			return "", false
+		}
+		switch {
+		case info.IsDir():
+			at = next
+		case info.Mode()&os.ModeSymlink != 0:
+			target, err := os.Readlink(next)
+			links++
+			if err != nil || links > maxLinks {
+				return "", false
+			}
+			if filepath.IsAbs(target) {
+				at = "/"
+			}
+			rest = append(split(target), rest...)
+		default:
+			return "", false
+		}
+	}
+	return at, true
+}
+
+func split(path string) []string {
+	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+}
+
+// counts tells whether an event of that path can change where a watched path leads or what it holds.
+func (t trail) counts(path string) bool {
+	if t.names[path] != nil || t.whole[path] {
+		return true // a watched directory itself: moved, removed
+	}
+	dir, name := filepath.Dir(path), filepath.Base(path)
+	return t.names[dir][name] || t.whole[dir] && !isNoise(name)
+}
+
+// isNoise tells names in a watched directory that are nobody's content: hidden ones (vim's swap files, Kubernetes'
+// ..data), and the backups and working files of editors (x~, #x#, vim's 4913).
+func isNoise(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || name == "4913" ||
+		strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#")
+}
