@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -71,7 +70,10 @@ func (c *container) loop() {
 	c.timer.Stop()
 	defer c.timer.Stop()
 	c.perform(c.m.begin(c.m.ifLost))
-	if c.stoppedByHand { // and perhaps not down yet when the last daemon ended
+	switch {
+	case c.ending:
+		c.step(event{kind: evShutdown})
+	case c.stoppedByHand: // and perhaps not down yet when the last daemon ended
 		c.step(event{kind: evStop})
 	}
 	c.publish()
@@ -358,7 +360,9 @@ func (c *container) settle() (gone bool) {
 	clear(c.waiters[len(kept):])
 	c.waiters = kept
 	if m.call != callFind && (m.state != StateStarting && m.state != StateWaiting || m.err != nil) {
-		c.settled.Store(true)
+		if !c.settled.Swap(true) {
+			c.sup.noteChange()
+		}
 	}
 	return c.removal && down && !c.record.saving
 }
@@ -387,47 +391,4 @@ func fingerprint(s *Spec) string {
 		return err.Error() // plain numbers: it does not happen
 	}
 	return string(b)
-}
-
-// ---- the snapshot
-
-// snapshot is the container as it is now.
-func (c *container) snapshot() Snapshot {
-	m := &c.m
-	s := Snapshot{
-		Name: c.name, Enabled: c.enabled(), State: m.state, Health: HealthNone, Restarts: m.restarts, LastExit: m.lastExit,
-		Bundle: c.spec.Bundle.Path(), Adopted: m.adopted && m.alive, Error: c.problem(),
-	}
-	if m.alive && c.ident != nil {
-		s.Pid, s.StartedAt = c.ident.Pid, wallTime(m.startedAt)
-		s.Ready = m.state == StateRunning
-	}
-	if m.state == StateBackoff {
-		s.NextStartAt = wallTime(m.nextStart)
-	}
-	return s
-}
-
-// problem is what the user should know: the newest definition's fault first, then why it does not run, then the rest.
-func (c *container) problem() string {
-	switch {
-	case c.refused != "":
-		return c.refused
-	case c.m.err != nil:
-		return c.m.err.Error()
-	case c.warning != nil:
-		return c.warning.Error()
-	case c.record.err != nil:
-		return c.record.err.Error()
-	}
-	return ""
-}
-
-func (c *container) publish() { c.publishAs(c.snapshot()) }
-
-// publishAs makes a snapshot visible to List and Get, if it differs from the last one.
-func (c *container) publishAs(s Snapshot) {
-	if old := c.snap.Load(); old == nil || !reflect.DeepEqual(*old, s) {
-		c.snap.Store(&s)
-	}
 }

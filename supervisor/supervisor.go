@@ -38,9 +38,11 @@ type Supervisor struct {
 	removes *slots
 	ctx     context.Context
 	cancel  context.CancelFunc
+	changed chan struct{}
 
 	mu         sync.Mutex // guards containers and the beginning of goroutines, never held while waiting
-	closed     bool
+	closed     bool       // no container is taken any more
+	ending     bool       // containers that are taken are ended
 	goroutines sync.WaitGroup
 	containers map[string]*container
 }
@@ -63,7 +65,7 @@ func New(cfg Config) *Supervisor {
 	}
 	s := &Supervisor{
 		cfg: cfg, starts: newSlots(cfg.MaxStarts, cfg.SlotLease), removes: newSlots(cfg.MaxStarts, cfg.SlotLease),
-		containers: map[string]*container{},
+		containers: map[string]*container{}, changed: make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -105,6 +107,7 @@ func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) e
 		return fmt.Errorf("container %q is there already", spec.Name)
 	}
 	s.containers[spec.Name] = c
+	c.ending = s.ending
 	c.replaceFound = installed.Hash != "" && installed.Hash != spec.Hash
 	s.spawn(c.loop)
 	return nil
@@ -164,6 +167,7 @@ func (s *Supervisor) Remove(ctx context.Context, name string) error {
 		delete(s.containers, name)
 	}
 	s.mu.Unlock()
+	s.noteChange()
 	if err := s.cfg.Store.Delete(name); err != nil {
 		return fmt.Errorf("cannot forget %q: %w", name, err)
 	}
@@ -213,8 +217,11 @@ func (s *Supervisor) Ping(ctx context.Context) error {
 }
 
 // Shutdown ends all containers at once and returns when all are down. Unlike Stop it is no intent: the next daemon
-// starts them again.
+// starts them again. A container that is added after the beginning of Shutdown is found and ended, but never started.
 func (s *Supervisor) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
 	all := s.all()
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
@@ -247,6 +254,17 @@ func (s *Supervisor) Get(name string) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	return *c.snap.Load(), nil
+}
+
+// Changed receives a value after something in List or Settled has changed. Several changes are one. It is for one
+// reader.
+func (s *Supervisor) Changed() <-chan struct{} { return s.changed }
+
+func (s *Supervisor) noteChange() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
 }
 
 // Settled tells whether the first start of every container that is to run came to an end: with success, or failed.

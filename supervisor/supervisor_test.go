@@ -517,3 +517,28 @@ func TestStartSaysWhyNot(t *testing.T) {
 		h.want(t, "npd", StateFailed)
 	})
 }
+
+// A daemon that is told to end while it still takes over containers ends those, too, and starts none.
+func TestAddedDuringShutdown(t *testing.T) {
+	world(t, func(t *testing.T, h *house) {
+		h.add(t, h.spec("runs"))
+		after(time.Second)
+		h.Close()
+		h.open("boot")
+		if err := h.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.add(t, h.spec("runs"))
+		h.add(t, h.spec("new"))
+		after(time.Minute)
+		for _, name := range []string{"runs", "new"} {
+			h.want(t, name, StateStopped)
+		}
+		if left := h.rt.leftovers(); len(left) != 0 || h.rt.runs["new"] != 0 {
+			t.Errorf("left: %v, starts: %v", left, h.rt.runs)
+		}
+		if err := h.Start(t.Context(), "new"); !errors.Is(err, ErrClosed) {
+			t.Errorf("start during shutdown: %v", err)
+		}
+	})
+}

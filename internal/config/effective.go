@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,7 @@ func (d *Definition) Effective() (json.RawMessage, error) {
 	out := map[string]any{
 		"enabled": d.Enabled,
 		"restart": effectiveRestart(d.Restart),
-		"stop":    map[string]any{"signal": signalName(d.Stop.Signal), "timeout": d.Stop.Timeout.String()},
+		"stop":    map[string]any{"signal": signalName(d.Stop.Signal), "timeout": shortDuration(d.Stop.Timeout)},
 		"log":     map[string]any{"driver": d.Log.Driver},
 		"ready":   map[string]any{"on": "started"},
 	}
@@ -56,6 +57,18 @@ func (d *Definition) Effective() (json.RawMessage, error) {
 	return data, nil
 }
 
+// shortDuration is a duration as people write it: 5m, not 5m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
 func orDefault(value, def string) string {
 	if value == "" {
 		return def
@@ -65,8 +78,8 @@ func orDefault(value, def string) string {
 
 func effectiveRestart(r supervisor.RestartPolicy) map[string]any {
 	return map[string]any{
-		"policy": r.Mode, "delay": r.Delay.String(), "maxDelay": r.MaxDelay.String(), "steps": r.Steps,
-		"jitter": fmt.Sprintf("%g%%", r.Jitter*100), "resetAfter": r.ResetAfter.String(),
+		"policy": r.Mode, "delay": shortDuration(r.Delay), "maxDelay": shortDuration(r.MaxDelay), "steps": r.Steps,
+		"jitter": fmt.Sprintf("%g%%", r.Jitter*100), "resetAfter": shortDuration(r.ResetAfter),
 		"limit":             effectiveLimit(r.Limit),
 		"preventExitStatus": effectiveStatuses(r.PreventStatuses), "forceExitStatus": effectiveStatuses(r.ForceStatuses),
 		"successExitStatus": effectiveStatuses(r.SuccessStatuses),
@@ -78,7 +91,7 @@ func effectiveLimit(l supervisor.StartLimit) any {
 	if l.Burst == 0 {
 		return nil
 	}
-	return map[string]any{"burst": l.Burst, "interval": l.Interval.String()}
+	return map[string]any{"burst": l.Burst, "interval": shortDuration(l.Interval)}
 }
 
 func effectiveStatuses(s supervisor.StatusSet) []any {

@@ -29,8 +29,8 @@ restart: {preventExitStatus: [3, TERM]}
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"restart.policy": `"always"`, "restart.delay": `"15s"`, "restart.maxDelay": `"5m0s"`, "restart.steps": `5`,
-		"restart.jitter": `"10%"`, "restart.resetAfter": `"10m0s"`, "restart.limit": `null`,
+		"restart.policy": `"always"`, "restart.delay": `"15s"`, "restart.maxDelay": `"5m"`, "restart.steps": `5`,
+		"restart.jitter": `"10%"`, "restart.resetAfter": `"10m"`, "restart.limit": `null`,
 		"restart.preventExitStatus": `[3,"TERM"]`, "stop.signal": `"TERM"`, "stop.timeout": `"10s"`, "network": `"none"`,
 		"user": `"0:0"`, "workdir": `"/"`, "enabled": `true`, "log.driver": `"file"`, "env": `["TOKEN"]`,
 		"rlimits.nofile.soft": `"unlimited"`, "readOnly": `false`, "command": `["/npd"]`,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -139,6 +140,9 @@ func (p *problems) directory(n *node) (string, bool) {
 // LoadSettings reads a settings file on top of the defaults. A file without content is one that changes nothing, and so is
 // a missing one unless mustExist. What is wrong with the content is of type Errors.
 func LoadSettings(path string, mustExist bool) (Settings, error) {
+	if path == os.DevNull { // how people say that there is none
+		return DefaultSettings(), nil
+	}
 	src, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) && !mustExist {
 		return DefaultSettings(), nil

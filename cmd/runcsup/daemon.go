@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/runcsup/runcsup/internal/config"
+	"github.com/runcsup/runcsup/internal/daemon"
+	"github.com/runcsup/runcsup/internal/notify"
+)
+
+// daemonOptions are the settings that the command line gives; they win over the settings file.
+type daemonOptions struct {
+	config string
+
+	containers, stateDir, runDir, logDir           string
+	runtime, cgroupManager, socketGroup, readyWhen string
+	logLevel, logFormat                            string
+}
+
+func newDaemonCommand(p *program) *cobra.Command {
+	var o daemonOptions
+	c := &cobra.Command{
+		Use:     "daemon",
+		Short:   "The service: keep the containers running",
+		GroupID: groupService,
+		Long: "Start every enabled container that has a definition, take over those that an earlier daemon started, and keep them\n" +
+			"running. SIGTERM and SIGINT stop all containers and then the daemon; a second one kills them. SIGHUP reloads.\n" +
+			"If the daemon ends in any other way the containers run on, and the next daemon takes them over." +
+			exitStatus(exitFailed),
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runDaemon(c.Context(), p, o, c.Flags()) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.config, "config", config.DefaultSettingsFile, "`file` with settings; it need not exist unless it is named here")
+	f.StringVar(&o.containers, "containers", "", "`directory` with the definitions, NAME.yaml each")
+	f.StringVar(&o.stateDir, "state-dir", "", "`directory` for what has to survive a reboot")
+	f.StringVar(&o.runDir, "run-dir", "", "`directory` for the control socket and the runtime's state")
+	f.StringVar(&o.logDir, "log-dir", "", "`directory` for the containers' output")
+	f.StringVar(&o.runtime, "runtime", "", "OCI `runtime`: runc, crun, or a path")
+	f.StringVar(&o.cgroupManager, "cgroup-manager", "", "auto, systemd or cgroupfs")
+	f.StringVar(&o.socketGroup, "socket-group", "", "`group` that may use the control socket")
+	f.StringVar(&o.readyWhen, "ready-when", "", "tell systemd of readiness when all is settled (or has failed) or running")
+	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "", "text or json")
+	for _, dir := range []string{"containers", "state-dir", "run-dir", "log-dir"} {
+		_ = c.MarkFlagDirname(dir)
+	}
+	for name, words := range map[string][]string{
+		"cgroup-manager": {"auto", "systemd", "cgroupfs"}, "ready-when": {"settled", "running"},
+		"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"}, "runtime": {"runc", "crun"},
+	} {
+		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
+	return c
+}
+
+func runDaemon(ctx context.Context, p *program, o daemonOptions, flags *pflag.FlagSet) error {
+	env, err := notify.TakeEnvironment()
+	if err != nil {
+		return err
+	}
+	settings, err := o.settings(flags)
+	if err != nil {
+		return err
+	}
+	return daemon.Run(ctx, daemon.Options{
+		Settings: settings, Environment: env, Version: thisVersion(), Log: newLogger(p, settings),
+	})
+}
+
+// settings are those of the file with what the command line says instead.
+func (o daemonOptions) settings(flags *pflag.FlagSet) (config.Settings, error) {
+	s, err := config.LoadSettings(o.config, flags.Changed("config"))
+	if err != nil {
+		return s, err
+	}
+	for _, dir := range []struct {
+		flag string
+		to   *string
+	}{{o.containers, &s.Containers}, {o.stateDir, &s.StateDir}, {o.runDir, &s.RunDir}, {o.logDir, &s.LogDir}} {
+		if dir.flag == "" {
+			continue
+		}
+		if *dir.to, err = filepath.Abs(dir.flag); err != nil {
+			return s, err
+		}
+	}
+	for _, word := range []struct {
+		flag string
+		set  func(string)
+	}{
+		{o.runtime, func(v string) { s.Runtime = v }},
+		{o.cgroupManager, func(v string) { s.CgroupManager = config.CgroupManager(v) }},
+		{o.socketGroup, func(v string) { s.SocketGroup = v }},
+		{o.readyWhen, func(v string) { s.ReadyWhen = config.ReadyWhen(v) }},
+		{o.logFormat, func(v string) { s.LogFormat = config.LogFormat(v) }},
+	} {
+		if word.flag != "" {
+			word.set(word.flag)
+		}
+	}
+	if o.logLevel != "" {
+		if err := s.LogLevel.UnmarshalText([]byte(o.logLevel)); err != nil {
+			return s, &usageError{message: "unknown log level " + o.logLevel, hint: "it is debug, info, warn or error"}
+		}
+	}
+	if err := s.Validate(); err != nil {
+		return s, err
+	}
+	return s, nil
+}
+
+// newLogger writes the daemon's own log to standard error. Under systemd the journal has the time already.
+func newLogger(p *program, s config.Settings) *slog.Logger {
+	o := &slog.HandlerOptions{Level: s.LogLevel}
+	if p.getenv("JOURNAL_STREAM") != "" {
+		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	if s.LogFormat == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(p.stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(p.stderr, o))
+}

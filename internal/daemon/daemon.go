@@ -1,0 +1,328 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	goruntime "runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/runcsup/runcsup/bundle"
+	"github.com/runcsup/runcsup/internal/config"
+	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/internal/logs"
+	"github.com/runcsup/runcsup/internal/notify"
+	"github.com/runcsup/runcsup/internal/records"
+	"github.com/runcsup/runcsup/internal/runtime"
+	"github.com/runcsup/runcsup/internal/watch"
+	"github.com/runcsup/runcsup/supervisor"
+)
+
+// Options is what the daemon gets from its command line and environment.
+type Options struct {
+	Settings config.Settings
+	// Environment is what the service manager handed over.
+	Environment notify.Environment
+	Version     control.VersionInfo
+	Log         *slog.Logger
+}
+
+// Daemon is the service. It is made and used by Run alone.
+type Daemon struct {
+	settings config.Settings
+	version  control.VersionInfo
+	log      *slog.Logger
+
+	notifier    *notify.Notifier
+	watchdog    time.Duration
+	runtime     *runtime.Runtime
+	supervisor  *supervisor.Supervisor
+	builder     *bundle.Builder
+	logs        *logs.Files
+	records     *records.Store
+	definitions definitions
+	watcher     *watch.Watcher
+	catalog     *catalog
+	builds      chan struct{} // places for heavy work on bundles
+
+	ctx    context.Context // ends when the daemon has nothing more to do
+	cancel context.CancelFunc
+	// building ends when the daemon is told to stop: no bundle is built any more.
+	building     context.Context
+	stopBuilding context.CancelFunc
+
+	wg    sync.WaitGroup
+	locks []interface{ Close() error }
+
+	nudged chan struct{}      // something that the status line shows has changed
+	pings  chan chan struct{} // answered by the main loop
+}
+
+// Run is the daemon's life: it returns nil after an orderly stop by SIGTERM or SIGINT.
+func Run(ctx context.Context, o Options) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	defer signal.Stop(signals)
+
+	d := &Daemon{
+		settings: o.Settings, version: o.Version, log: o.Log, watchdog: o.Environment.Watchdog, catalog: newCatalog(),
+		builds: make(chan struct{}, goruntime.NumCPU()), nudged: make(chan struct{}, 1), pings: make(chan chan struct{}),
+	}
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer d.cancel()
+	d.building, d.stopBuilding = context.WithCancel(d.ctx)
+	defer d.stopBuilding()
+	defer d.unlock()
+	listener, err := d.open(o.Environment)
+	if err != nil {
+		return err
+	}
+	return d.run(context.WithoutCancel(ctx), listener, signals)
+}
+
+// spawn runs f in a goroutine that the daemon waits for before it ends.
+func (d *Daemon) spawn(f func()) { d.wg.Go(f) }
+
+// run serves until a signal ends it.
+func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.Signal) error {
+	loaded, err := d.load()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	serving, endServing := context.WithCancel(d.ctx)
+	defer endServing()
+	served := make(chan error, 1)
+	server := control.NewServer(d, d.log)
+	go func() { served <- server.Serve(serving, listener) }()
+
+	booted := make(chan struct{})
+	d.spawn(func() { d.boot(d.ctx, loaded); close(booted) })
+	d.spawn(func() { runtime.NewSweeper(d.runtime, sweepAge(d.settings)).Run(d.ctx) })
+	if d.settings.Watch {
+		d.spawn(func() { _ = d.watcher.Run(d.ctx) }) // its error is the context's
+	}
+	d.spawn(func() { notify.NewWatchdog(d.watchdog, d.check, d.notifier.Ping, d.log).Run(d.ctx) })
+
+	err = d.loop(signals, booted, served)
+	endServing()
+	if err != nil {
+		// What the daemon stumbles over is no reason to end a container: the next one takes them over.
+		d.cancel()
+		d.supervisor.Close()
+	}
+	d.cancel()
+	d.wg.Wait()
+	d.supervisor.Close()
+	if err == nil {
+		err = d.tidy(ctx)
+	}
+	return err
+}
+
+// loop is the daemon's main loop. It returns nil when all containers were stopped, and an error when the daemon cannot
+// go on.
+func (d *Daemon) loop(signals <-chan os.Signal, booted <-chan struct{}, served <-chan error) error {
+	var (
+		status  = statusLine{d: d}
+		changed = d.watcher.Changed()
+		applied = make(chan struct{}, 1)
+		bootEnd = booted
+		ready   bool
+		// While a reload triggered by the watcher runs, the next change waits.
+		applying bool
+	)
+	for {
+		select {
+		case <-booted:
+			booted, status.booted = nil, true
+		case err := <-served:
+			return fmt.Errorf("control API: %w", err)
+		case <-d.supervisor.Changed():
+		case <-d.nudged:
+		case answer := <-d.pings:
+			close(answer)
+			continue
+		case <-changed:
+			if !status.booted {
+				continue // the boot reads the files anyway, and asks to be told of what it has not seen
+			}
+			applying, changed = true, nil
+			d.spawn(func() { d.applyChanges(); applied <- struct{}{} })
+			continue
+		case <-applied:
+			applying, changed = false, d.watcher.Changed()
+		case s := <-signals:
+			if s == unix.SIGHUP {
+				d.spawn(func() { d.hangup(ready) })
+				continue
+			}
+			return d.stop(signals, s, bootEnd)
+		}
+		if !ready && status.ready() && !applying {
+			ready = true
+			d.tell(d.notifier.Ready(status.text()))
+			d.log.Info("ready", "status", status.text())
+			continue
+		}
+		status.send()
+	}
+}
+
+// check is the watchdog's question: do the loops answer?
+func (d *Daemon) check(ctx context.Context) error {
+	answer := make(chan struct{})
+	select {
+	case d.pings <- answer:
+	case <-ctx.Done():
+		return fmt.Errorf("the main loop does not answer: %w", context.Cause(ctx))
+	}
+	return d.supervisor.Ping(ctx)
+}
+
+// tell logs that the service manager could not be told something. Nothing else can be done about it.
+func (d *Daemon) tell(err error) {
+	if err != nil {
+		d.log.Warn("cannot notify the service manager", "error", err)
+	}
+}
+
+// nudge has the status line looked at again.
+func (d *Daemon) nudge() {
+	select {
+	case d.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// applyChanges is a reload because of changed files.
+func (d *Daemon) applyChanges() {
+	changes, err := d.reload(d.ctx, nil)
+	if err != nil {
+		d.log.Error("cannot apply changes", "error", err)
+	}
+	d.logChanges(changes)
+}
+
+// hangup is a reload by SIGHUP.
+func (d *Daemon) hangup(ready bool) {
+	if ready {
+		d.tell(d.notifier.Reloading("Reloading"))
+	}
+	changes, err := d.reload(d.ctx, nil)
+	if err != nil {
+		d.log.Error("cannot reload", "error", err)
+	}
+	d.logChanges(changes)
+	if ready {
+		s := statusLine{d: d, booted: true}
+		d.tell(d.notifier.Ready(s.text()))
+	}
+}
+
+func (d *Daemon) logChanges(changes []control.Change) {
+	for _, c := range changes {
+		switch {
+		case c.Action == control.ActionUnchanged, c.Action == control.ActionRefused: // refusals are logged where they are new
+		case c.Error != "":
+			d.log.Error("definition applied, but not all of it worked", "container", c.Name, "action", c.Action, "why", c.Why, "error", c.Error)
+		default:
+			d.log.Info("definition applied", "container", c.Name, "action", c.Action, "why", c.Why)
+		}
+	}
+}
+
+// logRefusal logs what is wrong with a definition, on one line.
+func (d *Daemon) logRefusal(name string, err error) {
+	text := err.Error()
+	if faults, ok := errors.AsType[config.Errors](err); ok {
+		text = faults.Summary()
+	}
+	d.log.Error("definition refused; the container is left as it is", "container", name, "error", text)
+}
+
+// watchFiles tells the watcher what there is to be watched now.
+func (d *Daemon) watchFiles() {
+	d.watcher.Set(append(d.catalog.files(), d.settings.Containers))
+}
+
+// stop ends all containers, and the daemon with them.
+func (d *Daemon) stop(signals <-chan os.Signal, s os.Signal, booted <-chan struct{}) error {
+	d.stopBuilding()
+	d.log.Info("stopping all containers", "signal", s.String())
+	d.tell(d.notifier.Stopping("Stopping all containers"))
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(d.ctx)
+	defer cancel()
+	d.spawn(func() {
+		first := d.supervisor.Shutdown(ctx)
+		<-booted // what was still being taken over is ended as well
+		done <- errors.Join(first, d.supervisor.Shutdown(ctx))
+	})
+	patience := time.NewTicker(extendEvery)
+	defer patience.Stop()
+	d.tell(d.notifier.ExtendTimeout(2 * extendEvery))
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				return fmt.Errorf("cannot stop all containers: %w", err)
+			}
+			return nil
+		case answer := <-d.pings:
+			close(answer)
+		case <-patience.C:
+			d.tell(d.notifier.ExtendTimeout(2 * extendEvery))
+			line := statusLine{d: d, booted: true}
+			d.tell(d.notifier.Status("Stopping: " + line.text()))
+		case s := <-signals:
+			if s != unix.SIGHUP {
+				d.log.Warn("told twice to stop: all containers are killed", "signal", s.String())
+				d.killAll(ctx)
+			}
+		}
+	}
+}
+
+// extendEvery is how often systemd is asked for patience while containers are being stopped, for twice that time.
+const extendEvery = 5 * time.Second
+
+func (d *Daemon) killAll(ctx context.Context) {
+	for _, s := range d.supervisor.List() {
+		if s.Pid == 0 {
+			continue
+		}
+		d.spawn(func() {
+			var down *supervisor.NotRunningError
+			if err := d.supervisor.Kill(ctx, s.Name, syscall.SIGKILL, true); err != nil && !errors.As(err, &down) {
+				d.log.Error("cannot kill container", "container", s.Name, "error", err)
+			}
+		})
+	}
+}
+
+// unlock gives the directories back.
+func (d *Daemon) unlock() {
+	for _, l := range d.locks {
+		if err := l.Close(); err != nil {
+			d.log.Warn("cannot unlock a directory", "error", err)
+		}
+	}
+}
+
+// runtimeDir and the like are where things lie in the run and state directories.
+func runtimeDir(s config.Settings) string     { return filepath.Join(s.RunDir, "runtime") }
+func callDir(s config.Settings) string        { return filepath.Join(s.RunDir, "calls") }
+func bundlesDir(s config.Settings) string     { return filepath.Join(s.StateDir, "bundles") }
+func recordsDir(s config.Settings) string     { return filepath.Join(s.StateDir, "records") }
+func definitionsDir(s config.Settings) string { return filepath.Join(s.StateDir, "definitions") }
+
+// sweepAge is longer than any runtime call takes.
+func sweepAge(s config.Settings) time.Duration { return s.StartTimeout + time.Minute }

@@ -1,0 +1,227 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"strings"
+	"time"
+
+	"github.com/runcsup/runcsup/bundle"
+	"github.com/runcsup/runcsup/internal/config"
+	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/internal/logs"
+	"github.com/runcsup/runcsup/internal/notify"
+	"github.com/runcsup/runcsup/internal/records"
+	"github.com/runcsup/runcsup/internal/runtime"
+	"github.com/runcsup/runcsup/internal/watch"
+	"github.com/runcsup/runcsup/supervisor"
+)
+
+type listener = net.Listener
+
+// open makes everything that the daemon consists of. Nothing of it touches a container yet.
+func (d *Daemon) open(env notify.Environment) (listener, error) {
+	s := d.settings
+	bootID, err := runtime.BootID()
+	if err != nil {
+		return nil, err
+	}
+	if d.notifier, err = notify.New(env.Socket); err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{s.StateDir, s.RunDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("cannot make directory: %w", err)
+		}
+		lock, err := records.Lock(dir)
+		if err != nil {
+			return nil, err
+		}
+		d.locks = append(d.locks, lock)
+	}
+	if err := forgetEarlierBoot(s, bootID); err != nil {
+		return nil, err
+	}
+	if err := d.openRuntime(); err != nil {
+		return nil, err
+	}
+	if err := d.openStores(); err != nil {
+		return nil, err
+	}
+	host, err := bundle.DetectHost()
+	if err != nil {
+		return nil, err
+	}
+	d.builder, err = bundle.NewBuilder(bundle.BuilderConfig{
+		BundlesDir: bundlesDir(s), RunDir: s.RunDir, CgroupsPath: d.runtime.CgroupsPath, NetnsOf: d.netnsOf, Host: host, Log: d.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := d.builder.Sweep(); err != nil {
+		d.log.Warn("cannot remove what interrupted builds left", "error", err)
+	}
+	d.watcher = watch.New(d.log, watch.Options{Rescan: s.RescanInterval})
+	starts := s.Starts
+	if starts == 0 {
+		starts = 2 * goruntime.NumCPU()
+	}
+	d.supervisor = supervisor.New(supervisor.Config{
+		Runtime: d.runtime, Output: d.logs, Store: d.records, BootID: bootID, MaxStarts: starts, StartTimeout: s.StartTimeout,
+		OnEvent: d.logEvent,
+	})
+	gid, err := s.SocketGID()
+	if err != nil {
+		return nil, err
+	}
+	return control.Listen(d.ctx, socketPath(s), gid)
+}
+
+func socketPath(s config.Settings) string { return filepath.Join(s.RunDir, "control.sock") }
+
+func (d *Daemon) openRuntime() error {
+	s := d.settings
+	if err := runtime.BecomeSubreaper(); err != nil {
+		return err
+	}
+	systemd := s.CgroupManager == config.CgroupSystemd || s.CgroupManager == config.CgroupAuto && runtime.DetectCgroupManager()
+	var err error
+	d.runtime, err = runtime.New(runtime.Config{
+		Command: s.Runtime, Root: runtimeDir(s), CallDir: callDir(s), SystemdCgroup: systemd, InstanceID: instanceID(s.RunDir), Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.version.Pid = os.Getpid()
+	ctx, cancel := context.WithTimeout(d.ctx, versionTimeout)
+	defer cancel()
+	if d.version.Runtime, err = d.runtime.Version(ctx); err != nil {
+		// It may be back when it is needed, and containers that run do not need it.
+		d.log.Warn("the runtime does not tell its version", "runtime", s.Runtime, "error", err)
+	}
+	return nil
+}
+
+func (d *Daemon) openStores() (err error) {
+	s := d.settings
+	if d.records, err = records.New(recordsDir(s)); err != nil {
+		return err
+	}
+	if d.definitions, err = records.NewDefinitions(definitionsDir(s)); err != nil {
+		return err
+	}
+	d.logs, err = logs.New(s.LogDir)
+	return err
+}
+
+// forgetEarlierBoot clears what a run directory that is not on a tmpfs kept of before a reboot: pids that mean nothing
+// now, and copies of secrets.
+func forgetEarlierBoot(s config.Settings, bootID string) error {
+	file := filepath.Join(s.RunDir, "boot-id")
+	before, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("cannot tell which boot the run directory is of: %w", err)
+	case strings.TrimSpace(string(before)) == bootID:
+		return nil
+	default:
+		for _, dir := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns")} {
+			if err := os.RemoveAll(dir); err != nil {
+				return fmt.Errorf("cannot clear the run directory of an earlier boot: %w", err)
+			}
+		}
+	}
+	if err := os.WriteFile(file, []byte(bootID+"\n"), 0o600); err != nil {
+		return fmt.Errorf("cannot note the boot: %w", err)
+	}
+	return nil
+}
+
+// netnsOf gives the network namespace of a running container.
+func (d *Daemon) netnsOf(name string) (string, error) {
+	s, err := d.supervisor.Get(name)
+	if err != nil {
+		return "", err
+	}
+	if s.Pid == 0 {
+		return "", fmt.Errorf("container %q does not run", name)
+	}
+	return fmt.Sprintf("/proc/%d/ns/net", s.Pid), nil
+}
+
+// logEvent writes what happens to a container to the daemon's log.
+func (d *Daemon) logEvent(e supervisor.Event) {
+	s := e.Snapshot
+	log := d.log.With("container", s.Name)
+	switch e.Type {
+	case supervisor.EventStarted, supervisor.EventAdopted:
+		log.Info("container "+string(e.Type), "pid", s.Pid, "restarts", s.Restarts)
+	case supervisor.EventExited, supervisor.EventStopped:
+		log.Info("container ended", "how", s.LastExit.String())
+	case supervisor.EventRestart:
+		log.Info("container will be started again", "at", s.NextStartAt)
+	case supervisor.EventStartFailed:
+		log.Error("container cannot be started", "error", e.Err)
+	case supervisor.EventFailed:
+		log.Error("container has failed and is not started again", "error", e.Err)
+	case supervisor.EventUpdated:
+		log.Info("container has new limits")
+	case supervisor.EventRemoved:
+		log.Info("container removed")
+	case supervisor.EventError:
+		log.Error("trouble with a container", "error", e.Err)
+	}
+}
+
+// tidy removes what the daemon made outside its state directory. All containers are gone but those of which it knew
+// nothing, because their definition and bundle were lost.
+func (d *Daemon) tidy(ctx context.Context) error {
+	s := d.settings
+	left, err := d.runtime.IDs()
+	for _, id := range left {
+		d.log.Warn("container without a definition is removed", "container", id)
+		removeCtx, cancel := context.WithTimeout(ctx, strangerTimeout)
+		err = errors.Join(err, d.runtime.Remove(removeCtx, id))
+		cancel()
+	}
+	for _, e := range d.catalog.all() {
+		if _, _, b, _, _ := e.view(); b != nil {
+			err = errors.Join(err, b.Discard()) // what was built for a start that never came
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot clean up: %w", err)
+	}
+	errs := []error{d.runtime.RemoveCgroupParent()}
+	for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), filepath.Join(s.RunDir, "boot-id")} {
+		errs = append(errs, os.RemoveAll(path))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cannot clean up: %w", err)
+	}
+	return nil
+}
+
+// versionTimeout bounds the question for the runtime's version at start.
+const versionTimeout = 5 * time.Second
+
+// strangerTimeout bounds the removal of a container that nobody knows.
+const strangerTimeout = 30 * time.Second
+
+// instanceID tells daemons with different run directories apart, so that their cgroups do not meet.
+func instanceID(runDir string) string {
+	if runDir == config.DefaultSettings().RunDir {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(runDir))
+	return hex.EncodeToString(sum[:4])
+}

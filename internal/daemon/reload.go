@@ -1,0 +1,350 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/runcsup/runcsup/bundle"
+	"github.com/runcsup/runcsup/internal/config"
+	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/supervisor"
+)
+
+// Reload applies what changed on disk; see control.Backend. The work goes on when the caller does not wait for it.
+func (d *Daemon) Reload(ctx context.Context, names []string) ([]control.Change, error) {
+	type answer struct {
+		changes []control.Change
+		err     error
+	}
+	done := make(chan answer, 1)
+	d.spawn(func() {
+		changes, err := d.reload(d.ctx, names)
+		done <- answer{changes, err}
+	})
+	select {
+	case a := <-done:
+		return a.changes, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (d *Daemon) reload(ctx context.Context, names []string) ([]control.Change, error) {
+	changes, err := d.each(ctx, names, func(ctx context.Context, e *entry, l config.Loaded) control.Change {
+		if err := e.take(ctx); err != nil {
+			return control.Change{Name: e.name, Action: control.ActionRefused, Error: err.Error()}
+		}
+		defer e.giveBack()
+		return d.reconcile(ctx, e, reread(e, l))
+	})
+	d.watchFiles()
+	return changes, err
+}
+
+// Diff tells what Reload would do; see control.Backend.
+func (d *Daemon) Diff(ctx context.Context, names []string) ([]control.Change, error) {
+	return d.each(ctx, names, d.foresee)
+}
+
+// each calls f for every container that has a file or had one, side by side, and returns the changes sorted by name.
+func (d *Daemon) each(ctx context.Context, names []string, f func(context.Context, *entry, config.Loaded) control.Change) ([]control.Change, error) {
+	loaded, err := config.LoadDir(d.settings.Containers)
+	if err != nil {
+		// Nothing is removed because a directory cannot be read.
+		return nil, &control.Error{Code: control.CodeRefused, Message: err.Error(), Hint: "all containers are left as they are; make the directory readable, then reload"}
+	}
+	files := map[string]config.Loaded{}
+	for _, l := range loaded {
+		files[l.Name] = l
+	}
+	for _, name := range names {
+		if _, there := files[name]; !there && d.catalog.get(name) == nil {
+			return nil, noSuch(name)
+		}
+	}
+	for _, e := range d.catalog.all() {
+		if _, there := files[e.name]; !there {
+			files[e.name] = config.Loaded{Name: e.name, Err: fs.ErrNotExist}
+		}
+	}
+	var (
+		wg      sync.WaitGroup
+		mu      sync.Mutex
+		changes []control.Change
+	)
+	for name, l := range files {
+		if len(names) > 0 && !slices.Contains(names, name) {
+			continue
+		}
+		wg.Go(func() {
+			e := d.catalog.get(name)
+			if e == nil {
+				e = d.catalog.add(name, l.File)
+			}
+			c := f(ctx, e, l)
+			if c.Why == nil {
+				c.Why = []string{}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			changes = append(changes, c)
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(changes, func(a, b control.Change) int { return strings.Compare(a.Name, b.Name) })
+	return changes, nil
+}
+
+// reread reads a file again: while the entry's turn was awaited it may have changed, or come back.
+func reread(e *entry, l config.Loaded) config.Loaded {
+	if l.File == "" {
+		l.File, _, _, _, _ = e.view()
+	}
+	if l.Err == nil || errors.Is(l.Err, fs.ErrNotExist) || isContentError(l.Err) {
+		l.Definition, l.Err = config.LoadFile(l.File)
+	}
+	return l
+}
+
+// isContentError tells faults in a definition's text from those of its file or name.
+func isContentError(err error) bool {
+	_, ok := errors.AsType[config.Errors](err)
+	return ok
+}
+
+// goal is what a definition asks for, compared with what is in effect.
+type goal struct {
+	plan *bundle.Plan
+	why  []string // nil: nothing differs
+}
+
+// compare reads what a definition names and says what differs from what is in effect.
+func (d *Daemon) compare(ctx context.Context, e *entry, def *config.Definition) (goal, error) {
+	_, current, b, _, _ := e.view()
+	plan, err := d.plan(ctx, def.Bundle)
+	if err != nil {
+		return goal{}, err
+	}
+	g := goal{plan: plan}
+	if current == nil {
+		return g, nil
+	}
+	for _, part := range append(plan.Changes(b), settingsChanges(current, def)...) {
+		if !strings.Contains(part, " instead of ") {
+			part += " changed"
+		}
+		g.why = append(g.why, part)
+	}
+	return g, nil
+}
+
+// plan waits for a place: reading bundles and hashing archives is heavy work.
+func (d *Daemon) plan(ctx context.Context, o bundle.Options) (*bundle.Plan, error) {
+	defer d.place()()
+	return d.builder.Plan(ctx, o)
+}
+
+// prepare waits for a place as plan does.
+func (d *Daemon) prepare(ctx context.Context, p *bundle.Plan) (*bundle.Prepared, error) {
+	defer d.place()()
+	return d.builder.Prepare(ctx, p)
+}
+
+func (d *Daemon) place() (done func()) {
+	d.builds <- struct{}{}
+	return func() { <-d.builds }
+}
+
+// settingsChanges names the keys that differ and are not the bundle's.
+func settingsChanges(a, b *config.Definition) []string {
+	var why []string
+	for _, s := range []struct {
+		key  string
+		same bool
+	}{
+		{"restart", reflect.DeepEqual(a.Restart, b.Restart)},
+		{"stop", a.Stop == b.Stop},
+		{"log", a.Log == b.Log},
+		{"enabled", a.Enabled == b.Enabled},
+	} {
+		if !s.same {
+			why = append(why, s.key)
+		}
+	}
+	return why
+}
+
+// reconcile brings one container in line with its file. It is called in the entry's turn.
+func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) control.Change {
+	if errors.Is(l.Err, fs.ErrNotExist) {
+		return d.remove(ctx, e)
+	}
+	if l.Err != nil {
+		return d.refuse(ctx, e, l.File, l.Err, nil)
+	}
+	def := l.Definition
+	g, err := d.compare(ctx, e, def)
+	if err != nil {
+		return d.refuse(ctx, e, l.File, err, def.Bundle.Inputs())
+	}
+	_, current, old, refused, supervised := e.view()
+	change := control.Change{Name: e.name, Action: control.ActionUnchanged, Why: g.why}
+	if supervised && len(g.why) == 0 {
+		if refused != "" {
+			e.accept(def, old)
+			d.log.Info("definition is good again", "container", e.name)
+			if err := d.supervisor.Refuse(ctx, e.name, ""); err != nil {
+				change.Error = err.Error()
+			}
+		}
+		return change
+	}
+	b, err := d.prepare(ctx, g.plan)
+	if err != nil {
+		return d.refuse(ctx, e, l.File, err, def.Bundle.Inputs())
+	}
+	d.logs.SetDriver(e.name, string(def.Log.Driver))
+	if !supervised {
+		change.Action, err = d.addNew(ctx, def, b)
+	} else {
+		var outcome supervisor.Outcome
+		outcome, err = d.supervisor.Apply(ctx, specOf(def, b))
+		change.Action = string(outcome)
+	}
+	if err != nil {
+		if current != nil {
+			d.logs.SetDriver(e.name, string(current.Log.Driver))
+		}
+		return d.refuse(ctx, e, l.File, errors.Join(err, b.Discard()), def.Bundle.Inputs())
+	}
+	e.accept(def, b)
+	if old != nil {
+		if err := old.Discard(); err != nil { // it was built, and never came to be installed
+			d.log.Warn("cannot remove a bundle that was never used", "container", e.name, "error", err)
+		}
+	}
+	if err := d.definitions.Save(e.name, def.Source); err != nil {
+		d.log.Warn("cannot keep a copy of the definition; a restart of the daemon with a broken one would have none to fall back on",
+			"container", e.name, "error", err)
+	}
+	return change
+}
+
+// addNew hands a container to the supervisor that it does not have.
+func (d *Daemon) addNew(ctx context.Context, def *config.Definition, b *bundle.Prepared) (action string, err error) {
+	installed, err := d.builder.Installed(def.Name)
+	if err != nil && !isNotInstalled(err) {
+		d.log.Warn("the bundle in place cannot be told from others; it is built anew", "container", def.Name, "error", err)
+	}
+	if err := d.supervisor.Add(ctx, specOf(def, b), installedAs(installed)); err != nil {
+		return "", err
+	}
+	if def.Enabled {
+		return control.ActionStarted, nil
+	}
+	return control.ActionAdded, nil
+}
+
+// refuse leaves a container as it is and notes what is wrong with its definition.
+func (d *Daemon) refuse(ctx context.Context, e *entry, file string, err error, inputs []string) control.Change {
+	text := err.Error()
+	change := control.Change{Name: e.name, Action: control.ActionRefused, Error: text}
+	if ctx.Err() != nil || errors.Is(err, supervisor.ErrClosed) {
+		return change // the daemon ends: no fault of the definition
+	}
+	_, _, _, before, supervised := e.view()
+	e.refuse(file, text, inputs)
+	if before != text {
+		d.logRefusal(e.name, err)
+	}
+	if supervised {
+		if err := d.supervisor.Refuse(ctx, e.name, text); err != nil {
+			change.Error += "\n" + err.Error()
+		}
+	}
+	d.nudge()
+	return change
+}
+
+// remove ends a container whose file is gone, and forgets it.
+func (d *Daemon) remove(ctx context.Context, e *entry) control.Change {
+	change := control.Change{Name: e.name, Action: control.ActionRemoved, Why: []string{"its definition is gone"}}
+	_, _, _, _, supervised := e.view()
+	if supervised {
+		if err := d.supervisor.Remove(ctx, e.name); err != nil && !errors.Is(err, supervisor.ErrNoContainer) {
+			change.Error = fmt.Sprintf("cannot stop it: %v", err)
+			return change
+		}
+	}
+	err := errors.Join(d.builder.Remove(e.name), d.definitions.Delete(e.name))
+	if err != nil {
+		change.Error = err.Error()
+	}
+	d.catalog.remove(e)
+	d.nudge()
+	return change
+}
+
+// foresee says what reconcile would do.
+func (d *Daemon) foresee(ctx context.Context, e *entry, l config.Loaded) control.Change {
+	_, current, b, _, supervised := e.view()
+	if current == nil {
+		defer d.forgetIfUnknown(e)
+	}
+	change := control.Change{Name: e.name}
+	if errors.Is(l.Err, fs.ErrNotExist) {
+		change.Action, change.Why = control.ActionRemoved, []string{"its definition is gone"}
+		return change
+	}
+	var g goal
+	err := l.Err
+	if err == nil {
+		g, err = d.compare(ctx, e, l.Definition)
+	}
+	if err != nil {
+		change.Action, change.Error = control.ActionRefused, err.Error()
+		return change
+	}
+	change.Why = g.why
+	snap, _ := d.supervisor.Get(e.name)
+	switch {
+	case !supervised && l.Definition.Enabled:
+		change.Action = control.ActionStarted
+	case !supervised:
+		change.Action = control.ActionAdded
+	case len(g.why) == 0:
+		change.Action = control.ActionUnchanged
+	case g.plan.Hash == b.Hash:
+		change.Action = control.ActionUpdated
+		if !current.Enabled && l.Definition.Enabled && snap.State == supervisor.StateStopped {
+			change.Action = control.ActionStarted
+		}
+	default:
+		switch snap.State {
+		case supervisor.StateStopped, supervisor.StateExited:
+			change.Action = control.ActionChanged
+		case supervisor.StateBackoff, supervisor.StateFailed:
+			change.Action = control.ActionStarted
+		default:
+			change.Action = control.ActionRestarted
+		}
+	}
+	return change
+}
+
+// forgetIfUnknown drops an entry that only a diff made.
+func (d *Daemon) forgetIfUnknown(e *entry) {
+	if _, def, _, refused, supervised := e.view(); def == nil && refused == "" && !supervised {
+		d.catalog.remove(e)
+	}
+}
+
+func noSuch(name string) error {
+	return &control.Error{Code: control.CodeNoSuchContainer, Message: fmt.Sprintf("no such container: %q", name), Hint: "runcsup list shows all of them"}
+}

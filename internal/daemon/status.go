@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/runcsup/runcsup/internal/config"
+	"github.com/runcsup/runcsup/supervisor"
+)
+
+// statusLine is what `systemctl status` shows, and knows when the daemon is ready.
+type statusLine struct {
+	d      *Daemon
+	booted bool
+	sent   string
+}
+
+// text counts the containers by state.
+func (s *statusLine) text() string {
+	count := map[supervisor.State]int{}
+	refused := 0
+	list := s.d.List()
+	for _, c := range list {
+		count[c.State]++
+	}
+	for _, e := range s.d.catalog.all() {
+		if _, _, _, text, _ := e.view(); text != "" {
+			refused++
+		}
+	}
+	parts := []string{fmt.Sprintf("%d of %d running", count[supervisor.StateRunning], len(list))}
+	for _, state := range []supervisor.State{
+		supervisor.StateWaiting, supervisor.StateStarting, supervisor.StateStopping, supervisor.StateBackoff,
+		supervisor.StateFailed, supervisor.StateExited, supervisor.StateStopped,
+	} {
+		if n := count[state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, state))
+		}
+	}
+	if refused > 0 {
+		parts = append(parts, fmt.Sprintf("%d definitions refused", refused))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// send tells the service manager, if the line is another one.
+func (s *statusLine) send() {
+	if text := s.text(); text != s.sent {
+		s.sent = text
+		s.d.tell(s.d.notifier.Status(text))
+	}
+}
+
+// ready tells whether all that is to run was started or has failed, or, if so set, whether all of it runs.
+func (s *statusLine) ready() bool {
+	if !s.booted || !s.d.supervisor.Settled() {
+		return false
+	}
+	if s.d.settings.ReadyWhen != config.ReadyRunning {
+		return true
+	}
+	for _, c := range s.d.List() {
+		if c.Enabled && c.State != supervisor.StateRunning {
+			return false
+		}
+	}
+	return true
+}

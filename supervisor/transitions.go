@@ -1,0 +1,357 @@
+package supervisor
+
+import (
+	"fmt"
+	"time"
+)
+
+// The cells of the table in machine.go.
+
+// begin is the first step of a daemon's life with this container: something may run already.
+func (m *machine) begin(plan lostPlan) []action {
+	m.gen++
+	m.state, m.ifLost = StateStarting, plan
+	return m.find(event{})
+}
+
+// finding tells whether it is still unknown if an instance of an earlier daemon runs.
+func (m *machine) finding() bool {
+	return m.call == callFind || m.state == StateStarting && m.call == callNone
+}
+
+func (m *machine) find(event) []action {
+	m.call, m.dirty = callFind, true
+	return []action{{kind: actFind, gen: m.gen}}
+}
+
+// ---- up
+
+func (m *machine) startNow(e event) []action {
+	as := m.cancelTimer()
+	m.startNext, m.nextStart = false, time.Time{}
+	if limit := m.policy.Limit; limit.Burst > 0 {
+		kept := m.starts[:0:0]
+		for _, t := range m.starts {
+			if e.now.Sub(t) < limit.Interval {
+				kept = append(kept, t)
+			}
+		}
+		m.starts = kept
+		if len(kept) >= limit.Burst {
+			m.state = StateFailed
+			m.err = fmt.Errorf("%w: %d times within %s", errStartLimit, limit.Burst, limit.Interval)
+			return append(as, m.removeLater()...)
+		}
+		m.starts = append(m.starts, e.now)
+	}
+	m.state = StateStarting
+	if m.call != callNone {
+		m.startNext = true
+		return as
+	}
+	return append(as, m.launch())
+}
+
+func (m *machine) launch() action {
+	m.gen++
+	m.call, m.dirty, m.adopted, m.startNext = callRun, true, false, false
+	return action{kind: actRun, gen: m.gen}
+}
+
+func (m *machine) startByHand(e event) []action {
+	m.restarts, m.attempt = 0, 0
+	return m.startNow(e)
+}
+
+// startAnew starts a container whose definition was mended: its past counts for nothing.
+func (m *machine) startAnew(e event) []action {
+	m.attempt, m.starts = 0, nil
+	return m.startNow(e)
+}
+
+// startOnceFound makes sure that a container runs of which it is not known yet whether it does. It changes nothing for
+// one whose start is under way: that never loses what it is looking for.
+func (m *machine) startOnceFound(event) []action {
+	m.ifLost = lostPlan{state: StateStarting}
+	return nil
+}
+
+func (m *machine) restartOnTimer(e event) []action {
+	as := m.startNow(e)
+	if m.state == StateStarting { // and not refused by the start limit
+		m.restarts++
+		m.attempt++
+	}
+	return as
+}
+
+func (m *machine) runAfterRemove(e event) []action {
+	if !m.startNext {
+		return nil
+	}
+	m.dirty = e.err != nil
+	return []action{m.launch()}
+}
+
+func (m *machine) run(e event) []action {
+	m.state, m.alive, m.startedAt, m.err = StateRunning, true, e.now, nil
+	return nil
+}
+
+func (m *machine) adopt(e event) []action {
+	m.state, m.alive, m.dirty, m.adopted, m.err = StateRunning, true, true, true, nil
+	m.startedAt = e.now.Add(-e.ran)
+	return nil
+}
+
+// ---- how it ends by itself
+
+func (m *machine) exit(e event) []action {
+	m.alive = false
+	if m.policy.ResetAfter > 0 && e.ran >= m.policy.ResetAfter {
+		m.attempt = 0
+	}
+	m.err = nil
+	return append(m.ended(e, end{reasonOf(e.status), e.status}), m.remove())
+}
+
+func (m *machine) failStart(e event) []action {
+	m.err = e.err
+	as := m.ended(e, end{reason: ReasonStartFailed})
+	if e.clean {
+		m.dirty = false
+		return as
+	}
+	return append(as, m.remove())
+}
+
+// ended decides what follows an end.
+func (m *machine) ended(e event, how end) []action {
+	m.lastExit = exitOf(how.reason, how.status, e.now)
+	if !m.policy.restarts(how) {
+		m.state = StateExited
+		if how.reason == ReasonStartFailed {
+			m.state = StateFailed
+		}
+		return m.cancelTimer()
+	}
+	d := m.policy.jittered(m.policy.delay(m.attempt+1), e.random)
+	m.state, m.nextStart = StateBackoff, e.now.Add(d)
+	return []action{m.setTimer(d)}
+}
+
+func (m *machine) lose(e event) []action {
+	if e.err != nil {
+		m.err = e.err
+		return []action{m.setTimer(findAgain)}
+	}
+	m.err, m.dirty = nil, !e.clean
+	var as []action
+	switch plan := m.ifLost; plan.state {
+	case StateRunning:
+		as = m.ended(e, end{reason: ReasonUnknown})
+	case StateBackoff:
+		m.state, m.nextStart = StateBackoff, e.now.Add(plan.after)
+		as = []action{m.setTimer(plan.after)}
+	case StateStarting:
+		return m.startNow(e) // a start takes away what is left by itself
+	default:
+		m.state = plan.state
+	}
+	if m.dirty {
+		as = append(as, m.remove())
+	}
+	return as
+}
+
+// ---- down
+
+// down ends whatever is there.
+func (m *machine) down(event) []action {
+	m.state, m.startNext = StateStopping, false
+	switch {
+	case m.alive:
+		return m.endInstance()
+	case m.call == callRun:
+		return []action{{kind: actDequeue, gen: m.gen}, m.setTimer(m.stop.Timeout)}
+	}
+	as := m.cancelTimer()
+	if m.call == callNone { // between two finds: what nobody can tell of is taken away
+		as = append(as, m.remove())
+	}
+	return as // else find or remove is under way, and its answer goes on
+}
+
+func (m *machine) downAndUp(e event) []action {
+	as := m.down(e)
+	m.restarts, m.attempt, m.startNext = 0, 0, true
+	return as
+}
+
+func (m *machine) replaceRunning(e event) []action {
+	if m.call == callRemove {
+		return nil // the start that follows takes the new bundle
+	}
+	as := m.down(e)
+	m.attempt, m.startNext = 0, true
+	return as
+}
+
+// endInstance begins to end the running instance.
+func (m *machine) endInstance() []action {
+	if m.stop.Timeout <= 0 {
+		return []action{{kind: actKillAll, gen: m.gen}, m.setTimer(killAgain)}
+	}
+	return []action{{kind: actSignal, gen: m.gen}, m.setTimer(m.stop.Timeout)}
+}
+
+func (m *machine) upAfterDown(event) []action {
+	m.restarts, m.attempt, m.startNext = 0, 0, true
+	return nil
+}
+
+func (m *machine) stayDown(event) []action {
+	m.startNext = false
+	return nil
+}
+
+func (m *machine) stopStarted(e event) []action {
+	m.alive, m.startedAt, m.err = true, e.now, nil
+	return m.endInstance()
+}
+
+func (m *machine) stopFound(e event) []action {
+	m.alive, m.dirty, m.adopted = true, true, true
+	m.startedAt = e.now.Add(-e.ran)
+	return m.endInstance()
+}
+
+func (m *machine) stopUnstarted(e event) []action {
+	if e.clean {
+		m.dirty = false
+		return m.atRest(e)
+	}
+	return append(m.cancelTimer(), m.remove())
+}
+
+func (m *machine) stopLost(e event) []action {
+	m.dirty = !e.clean || e.err != nil
+	if !m.dirty {
+		return m.atRest(e)
+	}
+	return append(m.cancelTimer(), m.remove())
+}
+
+func (m *machine) stopExited(e event) []action {
+	m.alive = false
+	m.lastExit = exitOf(ReasonStopped, e.status, e.now)
+	return append(m.cancelTimer(), m.remove())
+}
+
+func (m *machine) stopRemoved(e event) []action {
+	if e.err != nil {
+		m.err = e.err
+		return []action{m.setTimer(removeAgain)}
+	}
+	m.dirty = false
+	return m.atRest(e)
+}
+
+func (m *machine) stopOverdue(event) []action {
+	switch {
+	case m.alive:
+		return []action{{kind: actKillAll, gen: m.gen}, m.setTimer(killAgain)}
+	case m.call == callRun:
+		return []action{{kind: actCancelRun, gen: m.gen}}
+	case m.call == callNone:
+		return []action{m.remove()}
+	}
+	return nil
+}
+
+// atRest is where a stop ends: the container is down and nothing is left of it.
+func (m *machine) atRest(e event) []action {
+	as := m.cancelTimer()
+	if m.startNext {
+		return append(as, m.startNow(e)...)
+	}
+	m.state, m.err = StateStopped, nil
+	return as
+}
+
+// rest leaves a state in which nothing runs.
+func (m *machine) rest(e event) []action {
+	as := m.cancelTimer()
+	m.nextStart, m.startNext = time.Time{}, false
+	if m.call == callNone && !m.dirty {
+		return append(as, m.atRest(e)...)
+	}
+	m.state = StateStopping
+	if m.call == callNone {
+		as = append(as, m.remove())
+	}
+	return as
+}
+
+// ---- what is left
+
+func (m *machine) remove() action {
+	m.call = callRemove
+	return action{kind: actRemove, gen: m.gen}
+}
+
+// removeLater takes away, in a state that has no other use for the timer, what may be left.
+func (m *machine) removeLater() []action {
+	if !m.dirty || m.call != callNone {
+		return nil
+	}
+	return []action{m.remove()}
+}
+
+func (m *machine) removedAtRest(e event) []action {
+	m.dirty = e.err != nil
+	if e.err == nil {
+		return nil
+	}
+	if m.err == nil {
+		m.err = e.err
+	}
+	if m.state == StateBackoff {
+		return nil // the start takes it away first
+	}
+	return []action{m.setTimer(removeAgain)}
+}
+
+func (m *machine) removeOnTimer(event) []action {
+	return m.removeLater()
+}
+
+// ---- counters
+
+// forgive forgets the past without touching what runs or waits.
+func (m *machine) forgive(event) []action {
+	m.restarts, m.attempt, m.starts = 0, 0, nil
+	return nil
+}
+
+func (m *machine) resetFailed(e event) []action {
+	m.forgive(e)
+	m.state, m.err = StateStopped, nil
+	return nil
+}
+
+// ---- the timer
+
+func (m *machine) setTimer(d time.Duration) action {
+	m.timers++
+	m.timer = m.timers
+	return action{kind: actSetTimer, timer: m.timer, after: max(d, 0)}
+}
+
+func (m *machine) cancelTimer() []action {
+	if m.timer == 0 {
+		return nil
+	}
+	m.timer = 0
+	return []action{{kind: actCancelTimer}}
+}
