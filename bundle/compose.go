@@ -151,6 +151,7 @@ func (b *Builder) process(o Options, env map[string]string, who account, hostnam
 		Capabilities: &specs.LinuxCapabilities{
 			Bounding: capabilities, Effective: capabilities, Permitted: capabilities},
 		NoNewPrivileges: true,
+		OOMScoreAdj:     new(int), // the daemon's own is not for containers
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		p.Env = append(p.Env, name+"="+all[name])

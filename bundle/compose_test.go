@@ -35,6 +35,9 @@ func TestDefaultsAreSafe(t *testing.T) {
 	if s.Version != "1.0.2" || s.Process.Terminal || !s.Process.NoNewPrivileges {
 		t.Errorf("version %s, terminal %v, noNewPrivileges %v", s.Version, s.Process.Terminal, s.Process.NoNewPrivileges)
 	}
+	if adj := s.Process.OOMScoreAdj; adj == nil || *adj != 0 {
+		t.Error("the daemon's own oom_score_adj would be inherited")
+	}
 	// docker's default set.
 	want := []string{"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
 		"CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID",

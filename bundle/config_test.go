@@ -191,10 +191,19 @@ func TestReadyBundleIsStaged(t *testing.T) {
 		t.Errorf("resources %+v, path %s", p.Resources, p.Path())
 	}
 
+	if adj := s.Process.OOMScoreAdj; adj == nil || *adj != 0 {
+		t.Error("the daemon's own oom_score_adj would be inherited")
+	}
+
 	own := strings.Replace(config, `"linux": {`, `"linux": {"cgroupsPath": "machine.slice:x:web",`, 1)
 	write(t, filepath.Join(dir, "config.json"), own)
 	if staged := read(t, filepath.Join(install(t, prepare(t, b, Options{Name: "web", Bundle: dir})), "config.json")); !strings.Contains(staged, `"cgroupsPath": "machine.slice:x:web"`) {
 		t.Errorf("the bundle's own cgroupsPath is gone:\n%s", staged)
+	}
+	own = strings.Replace(config, `"process": {`, `"process": {"oomScoreAdj": 500,`, 1)
+	write(t, filepath.Join(dir, "config.json"), own)
+	if staged := read(t, filepath.Join(install(t, prepare(t, b, Options{Name: "web", Bundle: dir})), "config.json")); !strings.Contains(staged, `"oomScoreAdj": 500`) {
+		t.Errorf("the bundle's own oomScoreAdj is gone:\n%s", staged)
 	}
 }
 

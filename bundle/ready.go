@@ -72,6 +72,9 @@ func (b *Builder) readReady(name, dir string) (*readyBundle, error) {
 	if s.Linux == nil || s.Linux.CgroupsPath == "" {
 		config["linux"] = mergePatch(config["linux"], map[string]any{"cgroupsPath": b.cfg.CgroupsPath(name)})
 	}
+	if s.Process.OOMScoreAdj == nil { // it would inherit the daemon's, which is the last to be killed
+		config["process"] = mergePatch(config["process"], map[string]any{"oomScoreAdj": 0})
+	}
 	r.config, err = encodeConfig(config)
 	return r, err
 }
