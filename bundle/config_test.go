@@ -200,6 +200,11 @@ func TestReadyBundleIsStaged(t *testing.T) {
 	if staged := read(t, filepath.Join(install(t, prepare(t, b, Options{Name: "web", Bundle: dir})), "config.json")); !strings.Contains(staged, `"cgroupsPath": "machine.slice:x:web"`) {
 		t.Errorf("the bundle's own cgroupsPath is gone:\n%s", staged)
 	}
+	relative := strings.Replace(config, `"linux": {`, `"linux": {"cgroupsPath": "a/web",`, 1)
+	write(t, filepath.Join(dir, "config.json"), relative)
+	if staged := read(t, filepath.Join(install(t, prepare(t, b, Options{Name: "web", Bundle: dir})), "config.json")); !strings.Contains(staged, `"cgroupsPath": "/a/web"`) {
+		t.Errorf("a relative cgroupsPath is kept:\n%s", staged)
+	}
 	own = strings.Replace(config, `"process": {`, `"process": {"oomScoreAdj": 500,`, 1)
 	write(t, filepath.Join(dir, "config.json"), own)
 	if staged := read(t, filepath.Join(install(t, prepare(t, b, Options{Name: "web", Bundle: dir})), "config.json")); !strings.Contains(staged, `"oomScoreAdj": 500`) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"unicode/utf8"
 )
@@ -21,9 +20,9 @@ type assignment struct{ name, value string }
 // with # or ;, values may be in single or double quotes, a backslash at the end of a line continues it. What systemd
 // skips with a warning is an error here. Errors name the line, never a value.
 func readEnvFile(path string) ([]assignment, error) {
-	f, err := os.Open(path)
+	f, _, err := openRegular(path)
 	if err != nil {
-		return nil, missing(path, err)
+		return nil, err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxEnvFile+1))
 	if closeErr := f.Close(); err == nil {

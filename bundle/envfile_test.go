@@ -3,6 +3,7 @@ package bundle
 import (
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -92,4 +93,14 @@ func FuzzEnvFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A FIFO in an env file's place is refused; reading it would never end.
+func TestEnvFileIsAFIFO(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := readEnvFile(path)
+	wantError(t, err, path, "not a regular file")
 }

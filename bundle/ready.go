@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -69,14 +70,26 @@ func (b *Builder) readReady(name, dir string) (*readyBundle, error) {
 		return nil, err
 	}
 	r.parts = readyParts(config)
-	if s.Linux == nil || s.Linux.CgroupsPath == "" {
-		config["linux"] = mergePatch(config["linux"], map[string]any{"cgroupsPath": b.cfg.CgroupsPath(name)})
+	if path := b.cgroupsPath(name, s.Linux); s.Linux == nil || s.Linux.CgroupsPath != path {
+		config["linux"] = mergePatch(config["linux"], map[string]any{"cgroupsPath": path})
 	}
 	if s.Process.OOMScoreAdj == nil { // it would inherit the daemon's, which is the last to be killed
 		config["process"] = mergePatch(config["process"], map[string]any{"oomScoreAdj": 0})
 	}
 	r.config, err = encodeConfig(config)
 	return r, err
+}
+
+// cgroupsPath is what a ready bundle says, or what the daemon would. A relative path is made one from the root: runtimes
+// differ in what they take it to be relative to, and one of them means the daemon's own cgroup.
+func (b *Builder) cgroupsPath(name string, l *specs.Linux) string {
+	switch {
+	case l == nil || l.CgroupsPath == "":
+		return b.cfg.CgroupsPath(name)
+	case filepath.IsAbs(l.CgroupsPath), strings.Count(l.CgroupsPath, ":") == 2: // the latter is slice:prefix:name
+		return l.CgroupsPath
+	}
+	return "/" + l.CgroupsPath
 }
 
 func readBounded(file string) ([]byte, error) {

@@ -40,7 +40,7 @@ func (r runCall) do(s *Supervisor) result {
 	fail := func(clean bool, err error) result {
 		return result{ev: &event{kind: evStartFailed, gen: r.gen, err: err, clean: clean}}
 	}
-	release, err := s.starts.acquire(r.queue)
+	release, err := s.starts.Acquire(r.queue)
 	if err != nil {
 		return fail(true, err)
 	}
@@ -84,7 +84,7 @@ func withCause(ctx context.Context, err error) error {
 // removeCall takes away what is left of an instance.
 func removeCall(ctx context.Context, s *Supervisor, name string, gen uint64, b Bundle) result {
 	ev := &event{kind: evRemoved, gen: gen}
-	release, err := s.removes.acquire(ctx)
+	release, err := s.removes.Acquire(ctx)
 	if err != nil {
 		ev.err = err
 		return result{ev: ev}
@@ -110,7 +110,7 @@ func findCall(ctx context.Context, s *Supervisor, name string, gen uint64, known
 	if ev.clean && known == nil {
 		return result{ev: ev}
 	}
-	release, err := s.removes.acquire(ctx)
+	release, err := s.removes.Acquire(ctx)
 	if err != nil {
 		ev.err = err
 		return result{ev: ev}

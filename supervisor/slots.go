@@ -6,19 +6,21 @@ import (
 	"time"
 )
 
-// slots bounds how much heavy work is done at once. A slot is leased: work that hangs costs no processor time, so it
+// Slots bounds how much heavy work is done at once. A slot is leased: work that hangs costs no processor time, so it
 // gives its slot back after the lease and lets others start.
-type slots struct {
+type Slots struct {
 	free  chan struct{}
 	lease time.Duration
 }
 
-func newSlots(n int, lease time.Duration) *slots {
-	return &slots{free: make(chan struct{}, n), lease: lease}
+// NewSlots makes n slots, at least one.
+func NewSlots(n int, lease time.Duration) *Slots {
+	return &Slots{free: make(chan struct{}, max(n, 1)), lease: lease}
 }
 
-// acquire waits for a slot and returns the function that gives it back, which may be called once or more.
-func (s *slots) acquire(ctx context.Context) (release func(), err error) {
+// Acquire waits for a slot and returns the function that gives it back, which may be called once or more. The error is
+// that of a context that ended first.
+func (s *Slots) Acquire(ctx context.Context) (release func(), err error) {
 	select {
 	case s.free <- struct{}{}:
 	case <-ctx.Done():

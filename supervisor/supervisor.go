@@ -34,8 +34,8 @@ type Config struct {
 // Supervisor keeps a set of containers running. Its methods may be called from any goroutine.
 type Supervisor struct {
 	cfg     Config
-	starts  *slots
-	removes *slots
+	starts  *Slots
+	removes *Slots
 	ctx     context.Context
 	cancel  context.CancelFunc
 	changed chan struct{}
@@ -64,7 +64,7 @@ func New(cfg Config) *Supervisor {
 		cfg.Rand = rand.Float64
 	}
 	s := &Supervisor{
-		cfg: cfg, starts: newSlots(cfg.MaxStarts, cfg.SlotLease), removes: newSlots(cfg.MaxStarts, cfg.SlotLease),
+		cfg: cfg, starts: NewSlots(cfg.MaxStarts, cfg.SlotLease), removes: NewSlots(cfg.MaxStarts, cfg.SlotLease),
 		containers: map[string]*container{}, changed: make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -60,6 +62,9 @@ func newDaemonCommand(p *program) *cobra.Command {
 }
 
 func runDaemon(ctx context.Context, p *program, o daemonOptions, flags *pflag.FlagSet) error {
+	if os.Geteuid() != 0 {
+		return errors.New("the daemon runs containers, which needs root")
+	}
 	env, err := notify.TakeEnvironment()
 	if err != nil {
 		return err

@@ -214,12 +214,12 @@ func TestSchemaHasTheParsersKeys(t *testing.T) {
 		props := m["properties"].(map[string]any)
 		found[path] = slices.Sorted(maps.Keys(props))
 		for name, sub := range props {
-			switch {
-			case path == "":
+			switch path {
+			case "":
 				walk(name, sub)
-			case path == "health":
+			case "health":
 				walk("health.probe", sub)
-			case path == "rlimits":
+			case "rlimits":
 				walk("rlimits.*", sub)
 			default:
 				walk(path+"."+name, sub)

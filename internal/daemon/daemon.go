@@ -51,7 +51,7 @@ type Daemon struct {
 	definitions definitions
 	watcher     *watch.Watcher
 	catalog     *catalog
-	builds      chan struct{} // places for heavy work on bundles
+	builds      *supervisor.Slots // places for heavy work on bundles
 
 	ctx    context.Context // ends when the daemon has nothing more to do
 	cancel context.CancelFunc
@@ -74,7 +74,7 @@ func Run(ctx context.Context, o Options) error {
 
 	d := &Daemon{
 		settings: o.Settings, version: o.Version, log: o.Log, watchdog: o.Environment.Watchdog, catalog: newCatalog(),
-		builds: make(chan struct{}, goruntime.NumCPU()), nudged: make(chan struct{}, 1), pings: make(chan chan struct{}),
+		builds: supervisor.NewSlots(goruntime.NumCPU(), buildLease), nudged: make(chan struct{}, 1), pings: make(chan chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer d.cancel()
@@ -119,13 +119,32 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 		d.supervisor.Close()
 	}
 	d.cancel()
-	d.wg.Wait()
+	d.waitForWork()
 	d.supervisor.Close()
 	if err == nil {
 		err = d.tidy(ctx)
 	}
 	return err
 }
+
+// waitForWork waits for what the daemon has begun, but not for ever: a read of a dead network file system cannot be cut
+// short, and all containers are taken care of.
+func (d *Daemon) waitForWork() {
+	done := make(chan struct{})
+	go func() { d.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(workTimeout):
+		d.log.Warn("some work on definitions hangs; the daemon ends without it")
+	}
+}
+
+// workTimeout is for work that is under way when the daemon ends, and buildLease is after how long a build lets another
+// one begin beside it.
+const (
+	workTimeout = 5 * time.Second
+	buildLease  = 5 * time.Second
+)
 
 // loop is the daemon's main loop. It returns nil when all containers were stopped, and an error when the daemon cannot
 // go on.

@@ -103,9 +103,18 @@ func TestSettingsChanges(t *testing.T) {
 func TestReread(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "npd.yaml")
 	e := &entry{name: "npd", file: file}
-	gone := config.Loaded{Name: "npd", Err: fs.ErrNotExist}
-	if l := reread(e, gone); !errors.Is(l.Err, fs.ErrNotExist) {
+	gone := config.Loaded{Name: "npd", Err: errGone}
+	if l := reread(e, gone); !errors.Is(l.Err, errGone) {
 		t.Errorf("gone: %+v", l)
+	}
+	if err := os.Symlink(file+".target", file); err != nil {
+		t.Fatal(err)
+	}
+	if l := reread(e, gone); l.Err == nil || errors.Is(l.Err, errGone) {
+		t.Errorf("a link that leads nowhere: %+v", l)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(file, []byte("rootfs: /srv\ncommand: [a]\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -70,7 +71,7 @@ func (d *Daemon) each(ctx context.Context, names []string, f func(context.Contex
 	}
 	for _, e := range d.catalog.all() {
 		if _, there := files[e.name]; !there {
-			files[e.name] = config.Loaded{Name: e.name, Err: fs.ErrNotExist}
+			files[e.name] = config.Loaded{Name: e.name, Err: errGone}
 		}
 	}
 	var (
@@ -106,11 +107,21 @@ func reread(e *entry, l config.Loaded) config.Loaded {
 	if l.File == "" {
 		l.File, _, _, _, _ = e.view()
 	}
-	if l.Err == nil || errors.Is(l.Err, fs.ErrNotExist) || isContentError(l.Err) {
-		l.Definition, l.Err = config.LoadFile(l.File)
+	if l.Err != nil && !errors.Is(l.Err, errGone) && !errors.Is(l.Err, fs.ErrNotExist) && !isContentError(l.Err) {
+		return l
+	}
+	l.Definition, l.Err = config.LoadFile(l.File)
+	if errors.Is(l.Err, fs.ErrNotExist) {
+		if _, err := os.Lstat(l.File); errors.Is(err, fs.ErrNotExist) {
+			l.Err = errGone
+		}
 	}
 	return l
 }
+
+// errGone is for a definition whose name is not in the directory any more. A link that leads nowhere is none: what it
+// leads to may be back in a moment.
+var errGone = errors.New("the definition is gone")
 
 // isContentError tells faults in a definition's text from those of its file or name.
 func isContentError(err error) bool {
@@ -146,19 +157,22 @@ func (d *Daemon) compare(ctx context.Context, e *entry, def *config.Definition) 
 
 // plan waits for a place: reading bundles and hashing archives is heavy work.
 func (d *Daemon) plan(ctx context.Context, o bundle.Options) (*bundle.Plan, error) {
-	defer d.place()()
+	done, err := d.builds.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	return d.builder.Plan(ctx, o)
 }
 
 // prepare waits for a place as plan does.
 func (d *Daemon) prepare(ctx context.Context, p *bundle.Plan) (*bundle.Prepared, error) {
-	defer d.place()()
+	done, err := d.builds.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	return d.builder.Prepare(ctx, p)
-}
-
-func (d *Daemon) place() (done func()) {
-	d.builds <- struct{}{}
-	return func() { <-d.builds }
 }
 
 // settingsChanges names the keys that differ and are not the bundle's.
@@ -182,7 +196,7 @@ func settingsChanges(a, b *config.Definition) []string {
 
 // reconcile brings one container in line with its file. It is called in the entry's turn.
 func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) control.Change {
-	if errors.Is(l.Err, fs.ErrNotExist) {
+	if errors.Is(l.Err, errGone) {
 		return d.remove(ctx, e)
 	}
 	if l.Err != nil {
@@ -298,7 +312,7 @@ func (d *Daemon) foresee(ctx context.Context, e *entry, l config.Loaded) control
 		defer d.forgetIfUnknown(e)
 	}
 	change := control.Change{Name: e.name}
-	if errors.Is(l.Err, fs.ErrNotExist) {
+	if errors.Is(l.Err, errGone) {
 		change.Action, change.Why = control.ActionRemoved, []string{"its definition is gone"}
 		return change
 	}

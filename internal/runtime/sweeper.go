@@ -1,0 +1,101 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultSweepAge is how long a zombie has to stand before a Sweeper takes it for nobody's.
+const DefaultSweepAge = 30 * time.Second
+
+// Sweeper reaps children that nobody waits for: what killed runtimes and hooks leave behind becomes a child of the
+// subreaper. It reaps only zombies that were strangers in an earlier look, at least an age ago, and that no runtime call
+// under way at that time can have made: so it takes no exit status from a container, nor from anybody in this process who
+// reaps a child within that age of its end, as os/exec does.
+type Sweeper struct {
+	rt   *Runtime
+	age  time.Duration
+	seen map[processKey]sighting
+}
+
+type sighting struct {
+	at   time.Time
+	mark uint64 // calls that began before it might own the zombie
+}
+
+// NewSweeper makes a Sweeper for the containers of r. There must be but one in a process.
+func NewSweeper(r *Runtime, age time.Duration) *Sweeper {
+	return &Sweeper{rt: r, age: age, seen: map[processKey]sighting{}}
+}
+
+// Run sweeps until the context ends. It does nothing as long as no child ends.
+func (s *Sweeper) Run(ctx context.Context) {
+	chld := make(chan os.Signal, 1)
+	signal.Notify(chld, unix.SIGCHLD)
+	defer signal.Stop(chld)
+	timer := time.NewTimer(0) // there may be some already, of a daemon that this one was executed in place of
+	defer timer.Stop()
+	armed := true
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-chld:
+			if !armed {
+				timer.Reset(s.age / 2)
+				armed = true
+			}
+		case now := <-timer.C:
+			armed = false
+			again, err := s.look(now)
+			if err != nil {
+				s.rt.log.Warn("cannot look for stray zombies", "error", err)
+			}
+			if again {
+				timer.Reset(s.age/2 + time.Millisecond)
+				armed = true
+			}
+		}
+	}
+}
+
+// look reaps old strangers and tells whether there are young ones.
+func (s *Sweeper) look(now time.Time) (again bool, err error) {
+	pids, err := children()
+	if err != nil {
+		return false, err
+	}
+	mark := s.rt.callMark() // after the list, so that every call which may have made one of these is before it
+	seen := map[processKey]sighting{}
+	var errs []error
+	for _, pid := range pids {
+		st, err := readStat(pid)
+		if err != nil || st.state != 'Z' || st.ppid != os.Getpid() || s.rt.tracked(pid) {
+			continue
+		}
+		key := processKey{pid, st.start}
+		first, known := s.seen[key]
+		if !known {
+			first = sighting{at: now, mark: mark}
+		}
+		if !known || now.Sub(first.at) < s.age || s.rt.callsBefore(first.mark) || s.rt.tracked(pid) {
+			seen[key] = first
+			continue
+		}
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WALL, nil); err != nil {
+			errs = append(errs, fmt.Errorf("cannot reap process %d: %w", pid, err))
+			continue
+		}
+		s.rt.log.Debug("reaped a stray process", "pid", pid)
+	}
+	s.seen = seen
+	if len(errs) > 0 {
+		return len(seen) > 0, errs[0]
+	}
+	return len(seen) > 0, nil
+}
