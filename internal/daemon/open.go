@@ -41,7 +41,7 @@ func (d *Daemon) open(env notify.Environment) (listener, error) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("cannot make directory: %w", err)
 		}
-		lock, err := records.Lock(dir)
+		lock, err := records.Lock(dir, lockPatience)
 		if err != nil {
 			return nil, err
 		}
@@ -213,6 +213,9 @@ func (d *Daemon) tidy(ctx context.Context) error {
 
 // versionTimeout bounds the question for the runtime's version at start.
 const versionTimeout = 5 * time.Second
+
+// lockPatience is for what a killed daemon leaves for a moment.
+const lockPatience = 3 * time.Second
 
 // strangerTimeout bounds the removal of a container that nobody knows.
 const strangerTimeout = 30 * time.Second

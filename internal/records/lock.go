@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,19 +28,24 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("%s is in use by another runcsup daemon%s: stop that one, or give this one directories of its own", e.Dir, pid)
 }
 
-// DirLock keeps other daemons out of a directory until Close, or until the process ends, however it does. Children do
-// not inherit it.
+// lockAgain is how often a taken lock is tried.
+const lockAgain = 50 * time.Millisecond
+
+// DirLock keeps other daemons out of a directory until Close, or until the process ends, however it does. Programs that it
+// starts do not inherit it.
 type DirLock struct {
 	file *os.File
 	path string
 }
 
-// Lock takes the lock of a directory, a file "lock" in it. It makes the directory (0700) if it does not exist. It does not
-// wait: a lock that another process has is a LockedError.
-func Lock(dir string) (*DirLock, error) {
+// Lock takes the lock of a directory, a file "lock" in it. It makes the directory (0700) if it does not exist. A lock that
+// another process still has after patience is a LockedError. Some patience is needed: a daemon that was killed while it
+// started a child leaves the lock with that until the child has become the program it is to run.
+func Lock(dir string, patience time.Duration) (*DirLock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
 	}
+	end := time.After(patience)
 	for {
 		lock, err := tryLock(dir)
 		if errors.Is(err, errStale) {
@@ -47,7 +53,12 @@ func Lock(dir string) (*DirLock, error) {
 		}
 		var locked *LockedError
 		if errors.As(err, &locked) {
-			return nil, err // it says all
+			select {
+			case <-time.After(lockAgain):
+				continue
+			case <-end:
+				return nil, err // it says all
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot lock %s: %w", dir, err)

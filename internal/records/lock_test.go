@@ -17,7 +17,7 @@ import (
 func TestLockOfAnotherProcess(t *testing.T) {
 	dir := os.Getenv("RUNCSUP_TEST_LOCK")
 	if dir != "" { // the other process
-		lock, err := Lock(dir)
+		lock, err := Lock(dir, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,13 +52,13 @@ func TestLockOfAnotherProcess(t *testing.T) {
 		t.Fatal(line, err)
 	}
 
-	_, err := Lock(dir)
+	_, err := Lock(dir, 0)
 	var locked *LockedError
 	if !errors.As(err, &locked) || locked.Pid != other.Process.Pid || locked.Dir != dir {
 		t.Fatalf("got %v, want the lock of pid %d", err, other.Process.Pid)
 	}
 	kill()
-	lock, err := Lock(dir) // although its file is still there
+	lock, err := Lock(dir, 0) // although its file is still there
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestLockOfAnotherProcess(t *testing.T) {
 	if err != nil || len(entries) != 0 {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
-	lock, err = Lock(dir)
+	lock, err = Lock(dir, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestLockIsExclusive(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 300 {
-				lock, err := Lock(dir)
+				lock, err := Lock(dir, 0)
 				var locked *LockedError
 				if errors.As(err, &locked) {
 					continue
@@ -133,7 +133,7 @@ func TestLockDoesNotFollowALink(t *testing.T) {
 	if err := errors.Join(os.WriteFile(victim, []byte("precious"), 0o600), os.Symlink(victim, filepath.Join(dir, "lock"))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Lock(dir); err == nil {
+	if _, err := Lock(dir, 0); err == nil {
 		t.Error("locked through a link")
 	}
 	if b, err := os.ReadFile(victim); string(b) != "precious" {

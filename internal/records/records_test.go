@@ -210,21 +210,39 @@ func TestDefinitions(t *testing.T) {
 
 func TestLock(t *testing.T) {
 	dir := t.TempDir()
-	first, err := Lock(dir)
+	first, err := Lock(dir, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Lock(dir); err == nil || !strings.Contains(err.Error(), "in use by another runcsup daemon") {
+	if _, err := Lock(dir, 0); err == nil || !strings.Contains(err.Error(), "in use by another runcsup daemon") {
 		t.Errorf("second lock: %v", err)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	second, err := Lock(dir)
+	second, err := Lock(dir, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A lock that is given back in time is taken.
+func TestLockIsWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	first, err := Lock(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	time.AfterFunc(100*time.Millisecond, func() { closed <- first.Close() })
+	second, err := Lock(dir, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(<-closed, second.Close()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -188,14 +188,14 @@ func (r *Runtime) Update(ctx context.Context, id string, res *specs.LinuxResourc
 }
 
 // withoutEndlessQuota replaces the CPU quota -1, which takes a limit away: crun up to 1.9 cannot write it to cgroup v1
-// (containers/crun pull request 1186), and later ones make 1 ms of it with systemd on v2 (1794). 10,000 CPUs' worth is no
+// (containers/crun pull request 1186), and later ones make 1 ms of it with systemd on v2 (1794). Ten million CPUs are no
 // limit either.
 func withoutEndlessQuota(res *specs.LinuxResources) *specs.LinuxResources {
 	if res.CPU == nil || res.CPU.Quota == nil || *res.CPU.Quota >= 0 {
 		return res
 	}
 	changed, cpu := *res, *res.CPU
-	cpu.Quota = new(int64(1_000_000_000))
+	cpu.Quota = new(int64(1_000_000_000_000))
 	cpu.Period = new(uint64(100_000))
 	changed.CPU = &cpu
 	return &changed

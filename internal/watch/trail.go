@@ -9,8 +9,10 @@ import (
 // maxLinks is how many symbolic links are followed in one path, as the kernel has it.
 const maxLinks = 40
 
-// trail is where paths lead: every directory in which one of their parts is looked up, without symbolic links, and the
-// names looked up there. A change of any path's meaning is an event of one of these names.
+// trail is where paths lead: the directories in which a symbolic link, what is not there, the last part of a path or the
+// directory of a file is looked up, and the names looked up there. A change of a path's meaning is an event of one of
+// these names, or the move of a directory further up. The latter has to wait for the regular look: to watch all
+// directories up to the root would wake the daemon with whatever anybody writes in, say, /tmp.
 type trail struct {
 	names map[string]map[string]bool // by directory
 	whole map[string]bool            // directories in which every name counts that is not noise
@@ -41,6 +43,7 @@ func findTrail(paths []string) trail {
 // directory.
 func (t trail) follow(path string) (dir string, ok bool) {
 	at, rest, links := "/", split(path), 0
+	var parent, parentName string // where the directory of the last part is looked up
 	for len(rest) > 0 {
 		name := rest[0]
 		rest = rest[1:]
@@ -48,16 +51,20 @@ func (t trail) follow(path string) (dir string, ok bool) {
 			at = filepath.Dir(at)
 			continue
 		}
-		if t.names[at] == nil {
-			t.names[at] = map[string]bool{}
-		}
-		t.names[at][name] = true
-
 		next := filepath.Join(at, name)
 		info, err := os.Lstat(next)
+		if err != nil || !info.IsDir() || len(rest) == 0 {
+			t.add(at, name)
+		}
+		if err != nil || !info.IsDir() && len(rest) == 0 {
+			if parent != "" {
+				t.add(parent, parentName)
+			}
+		}
 		if err != nil {
 			return "", false
 		}
+		parent, parentName = at, name
 		switch {
 		case info.IsDir():
 			at = next
@@ -76,6 +83,13 @@ func (t trail) follow(path string) (dir string, ok bool) {
 		}
 	}
 	return at, true
+}
+
+func (t trail) add(dir, name string) {
+	if t.names[dir] == nil {
+		t.names[dir] = map[string]bool{}
+	}
+	t.names[dir][name] = true
 }
 
 func split(path string) []string {
