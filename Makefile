@@ -8,6 +8,8 @@ GO      ?= $(shell command -v go || echo /usr/local/go/bin/go)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
 PREFIX  ?= /usr
 DESTDIR ?=
 
@@ -79,6 +81,7 @@ install: build ## the binary and its systemd files, under DESTDIR and PREFIX
 	install -D -m 0644 packaging/systemd/runcsup.slice $(DESTDIR)$(PREFIX)/lib/systemd/system/runcsup.slice
 	install -D -m 0644 packaging/systemd/runcsup.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/runcsup.conf
 	install -D -m 0644 packaging/systemd/runcsup.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/runcsup.conf
+	install -D -m 0644 internal/config/definition.schema.json $(DESTDIR)$(PREFIX)/share/runcsup/definition.schema.json
 
 .PHONY: clean
 clean: ## what the targets above made in this directory

@@ -360,5 +360,5 @@ func (d *Daemon) forgetIfUnknown(e *entry) {
 }
 
 func noSuch(name string) error {
-	return &control.Error{Code: control.CodeNoSuchContainer, Message: fmt.Sprintf("no such container: %q", name), Hint: "runcsup list shows all of them"}
+	return &control.Error{Code: control.CodeNoSuchContainer, Message: fmt.Sprintf("no such container %q", name), Hint: "runcsup list shows all"}
 }
