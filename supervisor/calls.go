@@ -59,7 +59,7 @@ func (r runCall) do(s *Supervisor) result {
 	}
 	stdout, stderr, err := s.cfg.Output.Open(name)
 	if err != nil {
-		return fail(true, fmt.Errorf("cannot open its output: %w", err))
+		return fail(true, errors.Join(fmt.Errorf("cannot open its output: %w", err), r.spec.Bundle.Released()))
 	}
 	defer func() {
 		for _, f := range []interface{ Close() error }{stdout, stderr} {
@@ -131,7 +131,8 @@ func findCall(ctx context.Context, s *Supervisor, name string, gen uint64, known
 
 // updateCall applies limits to the running instance.
 type updateCall struct {
-	spec  *Spec // to be taken over when it works
+	gen   uint64 // of the instance
+	spec  *Spec  // to be taken over when it works
 	reply chan<- applyReply
 	err   error
 }

@@ -46,7 +46,7 @@ func (d downCommand) do(c *container) {
 		c.stoppedByHand = true
 	}
 	c.step(event{kind: d.kind})
-	c.waiters = append(c.waiters, waiter{reply: d.reply})
+	c.waiters = append(c.waiters, waiter{gone: d.removal || d.kind == evShutdown, reply: d.reply})
 }
 
 // killCommand sends a signal.
@@ -76,10 +76,8 @@ type enableCommand struct {
 }
 
 func (e enableCommand) do(c *container) {
-	c.override = nil
-	if e.enabled != c.spec.Enabled {
-		c.override = &e.enabled
-	}
+	c.override = &e.enabled
+	c.agree()
 	c.waiters = append(c.waiters, waiter{reply: e.reply, record: true})
 }
 
@@ -140,7 +138,7 @@ func (a applyCommand) do(c *container) {
 		a.reply <- applyReply{outcome: OutcomeRestarted}
 		return
 	}
-	old := c.spec
+	old, wasEnabled := c.spec, c.enabled()
 	switch {
 	case a.spec.Hash != old.Hash:
 		c.takeSpec(a.spec)
@@ -148,7 +146,11 @@ func (a applyCommand) do(c *container) {
 		if !c.ending {
 			c.step(event{kind: evReplace})
 		}
-		a.reply <- applyReply{outcome: outcomeOfReplace(before)}
+		outcome := outcomeOfReplace(before)
+		if c.startIfNewlyEnabled(wasEnabled) {
+			outcome = OutcomeStarted
+		}
+		a.reply <- applyReply{outcome: outcome}
 	case c.m.state == StateRunning && c.limits != fingerprint(a.spec):
 		c.updateFailed = false
 		c.startUpdate(&updateCall{spec: a.spec, reply: a.reply})
@@ -159,14 +161,21 @@ func (a applyCommand) do(c *container) {
 	default:
 		c.takeSpec(a.spec)
 		c.m.stop = a.spec.Stop
-		switch {
-		case c.m.state == StateStopped && !c.stoppedByHand && !old.Enabled && c.enabled() && !c.ending:
-			c.step(event{kind: evStart})
-			a.reply <- applyReply{outcome: OutcomeStarted}
-		default:
-			a.reply <- applyReply{outcome: OutcomeUpdated}
+		outcome := OutcomeUpdated
+		if c.startIfNewlyEnabled(wasEnabled) {
+			outcome = OutcomeStarted
 		}
+		a.reply <- applyReply{outcome: outcome}
 	}
+}
+
+// startIfNewlyEnabled starts a container that its definition has just enabled.
+func (c *container) startIfNewlyEnabled(was bool) bool {
+	if was || !c.enabled() || c.stoppedByHand || c.ending || c.m.state != StateStopped && !c.m.finding() {
+		return false
+	}
+	c.step(event{kind: evStart})
+	return true
 }
 
 func outcomeOfReplace(before State) Outcome {
@@ -183,6 +192,14 @@ func outcomeOfReplace(before State) Outcome {
 func (c *container) takeSpec(s *Spec) {
 	c.spec = s
 	c.m.policy = s.Restart
+	c.agree()
+}
+
+// agree forgets what enable or disable said once the definition says the same.
+func (c *container) agree() {
+	if c.override != nil && *c.override == c.spec.Enabled {
+		c.override = nil
+	}
 }
 
 // sameSettings tells whether two specs with one hash ask for the same supervision.

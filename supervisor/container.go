@@ -22,17 +22,15 @@ type container struct {
 	snap     atomic.Pointer[Snapshot]
 	settled  atomic.Bool // its first start came to an end, one way or the other
 
-	m      machine
-	spec   *Spec
-	bundle Bundle // of the instance, or of the last one
-	proc   Process
-	ident  *Identity
-	limits string // fingerprint of the limits that the instance runs with
-	find   *Identity
-	// replaceFound: an instance that is found was made from another definition.
-	replaceFound bool
-	removal      bool // the definition is gone
-	ending       bool // the daemon is
+	m       machine
+	spec    *Spec
+	bundle  Bundle // of the instance, or of the last one
+	proc    Process
+	ident   *Identity
+	limits  string // fingerprint of the limits that the instance runs with
+	find    *Identity
+	removal bool // the definition is gone
+	ending  bool // the daemon is
 
 	timer   *time.Timer
 	timerOf uint64
@@ -59,6 +57,7 @@ type container struct {
 // on disk.
 type waiter struct {
 	up     bool
+	gone   bool // down, and nothing left of it
 	record bool
 	reply  chan<- error
 }
@@ -234,10 +233,6 @@ func (c *container) take(r result) {
 			c.cancelRun(nil)
 		}
 		c.step(*r.ev)
-		if r.ev.kind == evFound && c.replaceFound {
-			c.replaceFound = false
-			c.step(event{kind: evReplace})
-		}
 	}
 	c.updateLimits()
 }
@@ -299,23 +294,29 @@ func (c *container) updateLimits() {
 func (c *container) startUpdate(u *updateCall) {
 	var ctx context.Context
 	ctx, c.cancelUpdate = context.WithCancel(c.ctx)
-	c.updating = u
+	c.updating, u.gen = u, c.m.gen
 	c.sup.spawn(func() { c.send(u.do(ctx, c.sup)) })
 }
 
 func (c *container) afterUpdating(u *updateCall) {
 	c.cancelUpdate()
 	c.updating = nil
-	if u.err == nil {
+	outcome := OutcomeUpdated
+	switch gone := u.gen != c.m.gen || !c.m.alive; {
+	case u.err == nil:
 		c.takeSpec(u.spec)
 		c.m.stop, c.limits = u.spec.Stop, fingerprint(u.spec)
 		c.emit(EventUpdated, nil)
-	} else if u.reply == nil {
+	case gone && u.reply != nil: // the next instance starts with them
+		c.takeSpec(u.spec)
+		outcome, u.err = OutcomeChanged, nil
+	case gone:
+	case u.reply == nil:
 		c.warning, c.updateFailed = u.err, true
 		c.emit(EventError, u.err)
 	}
 	if u.reply != nil {
-		u.reply <- applyReply{outcome: OutcomeUpdated, err: u.err}
+		u.reply <- applyReply{outcome: outcome, err: u.err}
 	}
 	if next := c.afterUpdate; next != nil {
 		c.afterUpdate = nil
@@ -346,7 +347,7 @@ func (c *container) settle() (gone bool) {
 			err = c.whyDown()
 		case m.state == StateRunning, m.state == StateStarting, m.state == StateStopping && m.startNext:
 			err = fmt.Errorf("%q was started again meanwhile", c.name)
-		case !down || !c.record.kept() && c.record.err == nil:
+		case !down || w.gone && m.dirty || !c.record.kept() && c.record.err == nil:
 			answered = false
 		case c.stoppedByHand && !c.record.kept():
 			err = fmt.Errorf("%q is stopped, but will be started again after a restart of the daemon: %w", c.name, c.record.err)
@@ -364,7 +365,7 @@ func (c *container) settle() (gone bool) {
 			c.sup.noteChange()
 		}
 	}
-	return c.removal && down && !c.record.saving
+	return c.removal && down && !m.dirty && !c.record.saving
 }
 
 // whyDown says why a container that should be up is not.

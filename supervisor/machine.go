@@ -114,14 +114,16 @@ type machine struct {
 	err       error // of the last start or remove, nil after a success
 	adopted   bool
 
-	// ifLost is what to do when find finds nothing.
-	ifLost lostPlan
+	// ifLost is what to do when find finds nothing, replaceFound that what it finds is of another definition.
+	ifLost       lostPlan
+	replaceFound bool
 }
 
 // lostPlan says how a container goes on whose instance does not run any more when the daemon starts.
 type lostPlan struct {
 	state State         // stopped, exited, failed: stay so; backoff: wait after; starting: start at once; running: it ended unseen
 	after time.Duration // backoff
+	ran   time.Duration // running: since its start
 }
 
 // cell is the entry of the table for one state and one event.
@@ -135,8 +137,9 @@ var table = map[State]map[eventKind]cell{
 	StateStopped: {
 		evStart: (*machine).startByHand, evRestart: (*machine).startByHand, evResetFailed: (*machine).forgive,
 		evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
-		evStop: ignore, evShutdown: ignore, evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore,
-		evStarted: ignore, evStartFailed: ignore, evExited: ignore,
+		evStop: (*machine).clean, evShutdown: (*machine).clean,
+		evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore,
+		evExited: ignore,
 	},
 	StateWaiting: {
 		evStop: (*machine).rest, evShutdown: (*machine).rest, evUnblocked: (*machine).startNow, evResetFailed: (*machine).forgive,
@@ -171,13 +174,13 @@ var table = map[State]map[eventKind]cell{
 	StateExited: {
 		evStart: (*machine).startByHand, evRestart: (*machine).startByHand, evStop: (*machine).rest,
 		evResetFailed: (*machine).forgive, evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
-		evShutdown: ignore, evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore,
+		evShutdown: (*machine).clean, evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore,
 		evStartFailed: ignore, evExited: ignore,
 	},
 	StateFailed: {
 		evStart: (*machine).startByHand, evRestart: (*machine).startByHand, evReplace: (*machine).startAnew, evStop: (*machine).rest,
 		evResetFailed: (*machine).resetFailed, evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
-		evShutdown: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore,
+		evShutdown: (*machine).clean, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore,
 		evExited: ignore,
 	},
 }

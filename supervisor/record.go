@@ -53,11 +53,13 @@ func (k *recordKeeper) done(c *saveCall) (again bool) {
 // keepRecord writes the record if it changed.
 func (c *container) keepRecord() {
 	r := c.currentRecord()
-	if c.m.finding() && c.record.latest.BootID == r.BootID {
-		// As long as it is not known what runs, what is on disk is worth more, but for what somebody said since.
-		known := c.record.latest
-		known.StoppedByHand, known.EnabledOverride = r.StoppedByHand, r.EnabledOverride
-		r = known
+	if c.m.finding() {
+		r.State = c.m.ifLost.state
+		if known := c.record.latest; known.BootID == r.BootID {
+			// As long as it is not known what runs, what is on disk is worth more, but for what somebody said since.
+			known.StoppedByHand, known.EnabledOverride = r.StoppedByHand, r.EnabledOverride
+			r = known
+		}
 	}
 	if call := c.record.next(r); call != nil {
 		c.sup.spawn(func() { c.send(call.do(c.sup, c.name)) })
@@ -94,6 +96,7 @@ func (c *container) currentRecord() Record {
 func (c *container) restore(r Record, now time.Time) {
 	m := &c.m
 	m.lastExit, c.override = r.LastExit, r.EnabledOverride
+	c.agree()
 	c.record.latest, c.record.intent = r, r
 	plan := lostPlan{state: StateStopped}
 	if r.BootID != c.sup.cfg.BootID {
@@ -111,6 +114,9 @@ func (c *container) restore(r Record, now time.Time) {
 		plan.state = r.State
 	case r.Instance != nil:
 		plan.state = StateRunning // it ended, and nobody saw how
+		if r.StartedAt != nil {
+			plan.ran = now.Sub(*r.StartedAt)
+		}
 	case r.State == StateBackoff && r.NextStartAt != nil:
 		plan.state = StateBackoff
 		// The wall clock may have jumped: never wait longer than the policy would.

@@ -108,7 +108,10 @@ func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) e
 	}
 	s.containers[spec.Name] = c
 	c.ending = s.ending
-	c.replaceFound = installed.Hash != "" && installed.Hash != spec.Hash
+	c.m.replaceFound = installed.Hash != "" && installed.Hash != spec.Hash
+	if err != nil {
+		c.emit(EventError, c.warning)
+	}
 	s.spawn(c.loop)
 	return nil
 }

@@ -32,7 +32,7 @@ func (m *machine) startNow(e event) []action {
 	if limit := m.policy.Limit; limit.Burst > 0 {
 		kept := m.starts[:0:0]
 		for _, t := range m.starts {
-			if e.now.Sub(t) < limit.Interval {
+			if !t.After(e.now) && e.now.Sub(t) < limit.Interval { // the clock may have been set back
 				kept = append(kept, t)
 			}
 		}
@@ -54,7 +54,7 @@ func (m *machine) startNow(e event) []action {
 
 func (m *machine) launch() action {
 	m.gen++
-	m.call, m.dirty, m.adopted, m.startNext = callRun, true, false, false
+	m.call, m.dirty, m.adopted, m.startNext, m.replaceFound = callRun, true, false, false, false
 	return action{kind: actRun, gen: m.gen}
 }
 
@@ -101,6 +101,9 @@ func (m *machine) run(e event) []action {
 func (m *machine) adopt(e event) []action {
 	m.state, m.alive, m.dirty, m.adopted, m.err = StateRunning, true, true, true, nil
 	m.startedAt = e.now.Add(-e.ran)
+	if m.replaceFound {
+		return m.replaceRunning(e)
+	}
 	return nil
 }
 
@@ -108,11 +111,16 @@ func (m *machine) adopt(e event) []action {
 
 func (m *machine) exit(e event) []action {
 	m.alive = false
-	if m.policy.ResetAfter > 0 && e.ran >= m.policy.ResetAfter {
-		m.attempt = 0
-	}
+	m.resetAfter(e.ran)
 	m.err = nil
 	return append(m.ended(e, end{reasonOf(e.status), e.status}), m.remove())
+}
+
+// resetAfter lets the delays begin anew after a stable run.
+func (m *machine) resetAfter(ran time.Duration) {
+	if m.policy.ResetAfter > 0 && ran >= m.policy.ResetAfter {
+		m.attempt = 0
+	}
 }
 
 func (m *machine) failStart(e event) []action {
@@ -146,9 +154,14 @@ func (m *machine) lose(e event) []action {
 		return []action{m.setTimer(findAgain)}
 	}
 	m.err, m.dirty = nil, !e.clean
+	plan := m.ifLost
+	if m.replaceFound && (plan.state == StateBackoff || plan.state == StateFailed) {
+		return m.startAnew(e) // the definition was mended meanwhile
+	}
 	var as []action
-	switch plan := m.ifLost; plan.state {
+	switch plan.state {
 	case StateRunning:
+		m.resetAfter(plan.ran)
 		as = m.ended(e, end{reason: ReasonUnknown})
 	case StateBackoff:
 		m.state, m.nextStart = StateBackoff, e.now.Add(plan.after)
@@ -189,11 +202,16 @@ func (m *machine) downAndUp(e event) []action {
 }
 
 func (m *machine) replaceRunning(e event) []action {
-	if m.call == callRemove {
+	m.attempt, m.starts = 0, nil // the past of another definition counts for nothing
+	switch {
+	case m.finding():
+		m.replaceFound = true
+		return nil
+	case m.call == callRemove:
 		return nil // the start that follows takes the new bundle
 	}
 	as := m.down(e)
-	m.attempt, m.startNext = 0, true
+	m.startNext = true
 	return as
 }
 
@@ -298,6 +316,14 @@ func (m *machine) rest(e event) []action {
 func (m *machine) remove() action {
 	m.call = callRemove
 	return action{kind: actRemove, gen: m.gen}
+}
+
+// clean takes away at once what is left of a container that is at rest.
+func (m *machine) clean(event) []action {
+	if !m.dirty || m.call != callNone {
+		return nil
+	}
+	return append(m.cancelTimer(), m.remove())
 }
 
 // removeLater takes away, in a state that has no other use for the timer, what may be left.

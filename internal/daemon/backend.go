@@ -157,7 +157,7 @@ func (d *Daemon) Build(ctx context.Context, name string) (path string, err error
 	if err := e.take(ctx); err != nil {
 		return "", err
 	}
-	defer e.giveBack()
+	defer d.giveBack(e)
 	file, _, _, _, _ := e.view()
 	def, err := config.LoadFile(file)
 	if err != nil {

@@ -37,7 +37,7 @@ func (d *Daemon) boot(ctx context.Context, loaded []config.Loaded) {
 		e := d.catalog.add(l.Name, l.File)
 		wg.Go(func() {
 			if err := e.take(ctx); err == nil { // else the daemon is gone
-				defer e.giveBack()
+				defer d.giveBack(e)
 				d.bootOne(ctx, e, l)
 			}
 		})
@@ -142,7 +142,7 @@ func (d *Daemon) removeOrphan(ctx context.Context, name string) error {
 	if err := e.take(ctx); err != nil {
 		return err
 	}
-	defer e.giveBack()
+	defer d.giveBack(e)
 	if err := d.addOrphan(ctx, e, l); err != nil {
 		if err := d.runtime.Remove(ctx, name); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/internal/config"
@@ -25,8 +26,9 @@ type definitions interface {
 // entry is one container name that the daemon knows: it has a file, or had one.
 type entry struct {
 	name string
-	// turn is held by whoever works on this container's definition.
-	turn chan struct{}
+	// turn is held by whoever works on this container's definition, again says that it should be looked at once more then.
+	turn  chan struct{}
+	again atomic.Bool
 
 	mu         sync.Mutex // guards what follows
 	file       string
@@ -58,10 +60,28 @@ func (c *catalog) add(name, file string) *entry {
 	defer c.mu.Unlock()
 	e := c.entries[name]
 	if e == nil {
-		e = &entry{name: name, file: file, turn: make(chan struct{}, 1)}
+		e = newEntry(name, file)
 		c.entries[name] = e
 	}
 	return e
+}
+
+func newEntry(name, file string) *entry {
+	return &entry{name: name, file: file, turn: make(chan struct{}, 1)}
+}
+
+// take returns the entry of a name, made if there is none, once it is the caller's turn with it.
+func (c *catalog) take(ctx context.Context, name, file string) (*entry, error) {
+	for {
+		e := c.add(name, file)
+		if err := e.take(ctx); err != nil {
+			return nil, err
+		}
+		if c.get(name) == e {
+			return e, nil
+		}
+		e.giveBack() // the container was removed meanwhile, and what comes now is another one
+	}
 }
 
 func (c *catalog) remove(e *entry) {
@@ -88,7 +108,23 @@ func (e *entry) take(ctx context.Context) error {
 	}
 }
 
-func (e *entry) giveBack() { <-e.turn }
+// tryTake takes the entry's turn if nobody has it. Otherwise whoever has it is asked to see to another look.
+func (e *entry) tryTake() bool {
+	e.again.Store(true)
+	select {
+	case e.turn <- struct{}{}:
+		e.again.Store(false)
+		return true
+	default:
+		return false
+	}
+}
+
+// giveBack ends the turn, and tells whether somebody wanted it meanwhile.
+func (e *entry) giveBack() (wanted bool) {
+	<-e.turn
+	return e.again.Swap(false)
+}
 
 // view is a consistent copy of what is known.
 func (e *entry) view() (file string, d *config.Definition, b *bundle.Prepared, refused string, supervised bool) {

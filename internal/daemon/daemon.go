@@ -62,8 +62,9 @@ type Daemon struct {
 	wg    sync.WaitGroup
 	locks []interface{ Close() error }
 
-	nudged chan struct{}      // something that the status line shows has changed
-	pings  chan chan struct{} // answered by the main loop
+	lookAgain chan struct{}      // a container could not be looked at, because somebody worked on it
+	nudged    chan struct{}      // something that the status line shows has changed
+	pings     chan chan struct{} // answered by the main loop
 }
 
 // Run is the daemon's life: it returns nil after an orderly stop by SIGTERM or SIGINT.
@@ -74,7 +75,7 @@ func Run(ctx context.Context, o Options) error {
 
 	d := &Daemon{
 		settings: o.Settings, version: o.Version, log: o.Log, watchdog: o.Environment.Watchdog, catalog: newCatalog(),
-		builds: supervisor.NewSlots(goruntime.NumCPU(), buildLease), nudged: make(chan struct{}, 1), pings: make(chan chan struct{}),
+		builds: supervisor.NewSlots(goruntime.NumCPU(), buildLease), nudged: make(chan struct{}, 1), lookAgain: make(chan struct{}, 1), pings: make(chan chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer d.cancel()
@@ -151,12 +152,8 @@ const (
 func (d *Daemon) loop(signals <-chan os.Signal, booted <-chan struct{}, served <-chan error) error {
 	var (
 		status  = statusLine{d: d}
-		changed = d.watcher.Changed()
-		applied = make(chan struct{}, 1)
 		bootEnd = booted
 		ready   bool
-		// While a reload triggered by the watcher runs, the next change waits.
-		applying bool
 	)
 	for {
 		select {
@@ -169,15 +166,12 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted <-chan struct{}, served <
 		case answer := <-d.pings:
 			close(answer)
 			continue
-		case <-changed:
-			if !status.booted {
-				continue // the boot reads the files anyway, and asks to be told of what it has not seen
-			}
-			applying, changed = true, nil
-			d.spawn(func() { d.applyChanges(); applied <- struct{}{} })
+		case <-d.watcher.Changed():
+			d.spawn(d.applyChanges)
 			continue
-		case <-applied:
-			applying, changed = false, d.watcher.Changed()
+		case <-d.lookAgain:
+			d.spawn(d.applyChanges)
+			continue
 		case s := <-signals:
 			if s == unix.SIGHUP {
 				d.spawn(func() { d.hangup(ready) })
@@ -185,7 +179,7 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted <-chan struct{}, served <
 			}
 			return d.stop(signals, s, bootEnd)
 		}
-		if !ready && status.ready() && !applying {
+		if !ready && status.ready() {
 			ready = true
 			d.tell(d.notifier.Ready(status.text()))
 			d.log.Info("ready", "status", status.text())
@@ -221,15 +215,6 @@ func (d *Daemon) nudge() {
 	}
 }
 
-// applyChanges is a reload because of changed files.
-func (d *Daemon) applyChanges() {
-	changes, err := d.reload(d.ctx, nil)
-	if err != nil {
-		d.log.Error("cannot apply changes", "error", err)
-	}
-	d.logChanges(changes)
-}
-
 // hangup is a reload by SIGHUP.
 func (d *Daemon) hangup(ready bool) {
 	if ready {
@@ -239,22 +224,23 @@ func (d *Daemon) hangup(ready bool) {
 	if err != nil {
 		d.log.Error("cannot reload", "error", err)
 	}
-	d.logChanges(changes)
+	for _, c := range changes {
+		d.logChange(c)
+	}
 	if ready {
 		s := statusLine{d: d, booted: true}
 		d.tell(d.notifier.Ready(s.text()))
 	}
 }
 
-func (d *Daemon) logChanges(changes []control.Change) {
-	for _, c := range changes {
-		switch {
-		case c.Action == control.ActionUnchanged, c.Action == control.ActionRefused: // refusals are logged where they are new
-		case c.Error != "":
-			d.log.Error("definition applied, but not all of it worked", "container", c.Name, "action", c.Action, "why", c.Why, "error", c.Error)
-		default:
-			d.log.Info("definition applied", "container", c.Name, "action", c.Action, "why", c.Why)
-		}
+// logChange logs what was done with a definition. Refusals are logged where they are new.
+func (d *Daemon) logChange(c control.Change) {
+	switch {
+	case c.Action == control.ActionUnchanged, c.Action == control.ActionRefused:
+	case c.Error != "":
+		d.log.Error("definition applied, but not all of it worked", "container", c.Name, "action", c.Action, "why", c.Why, "error", c.Error)
+	default:
+		d.log.Info("definition applied", "container", c.Name, "action", c.Action, "why", c.Why)
 	}
 }
 
@@ -278,7 +264,8 @@ func (d *Daemon) stop(signals <-chan os.Signal, s os.Signal, booted <-chan struc
 	d.log.Info("stopping all containers", "signal", s.String())
 	d.tell(d.notifier.Stopping("Stopping all containers"))
 	done := make(chan error, 1)
-	ctx, cancel := context.WithCancel(d.ctx)
+	limit := d.longestStop() + stopReserve
+	ctx, cancel := context.WithTimeoutCause(d.ctx, limit, fmt.Errorf("not all were down after %s", limit))
 	defer cancel()
 	d.spawn(func() {
 		first := d.supervisor.Shutdown(ctx)
@@ -309,6 +296,20 @@ func (d *Daemon) stop(signals <-chan os.Signal, s os.Signal, booted <-chan struc
 		}
 	}
 }
+
+// longestStop is the longest stop timeout of all containers.
+func (d *Daemon) longestStop() (longest time.Duration) {
+	for _, e := range d.catalog.all() {
+		if _, def, _, _, _ := e.view(); def != nil {
+			longest = max(longest, def.Stop.Timeout)
+		}
+	}
+	return longest
+}
+
+// stopReserve is what a stop may take beyond the longest stop timeout: for SIGKILL, and for a runtime that hangs. A
+// container that is not down by then has a process that the kernel cannot end.
+const stopReserve = 2 * time.Minute
 
 // extendEvery is how often systemd is asked for patience while containers are being stopped, for twice that time.
 const extendEvery = 5 * time.Second

@@ -102,15 +102,14 @@ func TestSettingsChanges(t *testing.T) {
 // A file that came back, or changed while its turn was awaited, is read as it is now.
 func TestReread(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "npd.yaml")
-	e := &entry{name: "npd", file: file}
-	gone := config.Loaded{Name: "npd", Err: errGone}
-	if l := reread(e, gone); !errors.Is(l.Err, errGone) {
+	gone := config.Loaded{Name: "npd", File: file, Err: errGone}
+	if l := reread(gone); !errors.Is(l.Err, errGone) {
 		t.Errorf("gone: %+v", l)
 	}
 	if err := os.Symlink(file+".target", file); err != nil {
 		t.Fatal(err)
 	}
-	if l := reread(e, gone); l.Err == nil || errors.Is(l.Err, errGone) {
+	if l := reread(gone); l.Err == nil || errors.Is(l.Err, errGone) {
 		t.Errorf("a link that leads nowhere: %+v", l)
 	}
 	if err := os.Remove(file); err != nil {
@@ -119,17 +118,71 @@ func TestReread(t *testing.T) {
 	if err := os.WriteFile(file, []byte("rootfs: /srv\ncommand: [a]\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if l := reread(e, gone); l.Err != nil || l.Definition == nil {
+	if l := reread(gone); l.Err != nil || l.Definition == nil {
 		t.Errorf("back: %+v", l)
 	}
 	if err := os.WriteFile(file, []byte("nonsense: 1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if l := reread(e, config.Loaded{Name: "npd", File: file, Definition: &config.Definition{}}); l.Err == nil || l.Definition != nil {
+	if l := reread(config.Loaded{Name: "npd", File: file, Definition: &config.Definition{}}); l.Err == nil || l.Definition != nil {
 		t.Errorf("broken meanwhile: %+v", l)
 	}
 	name := errors.New("rename it")
-	if l := reread(e, config.Loaded{Name: "npd", File: file, Err: name}); !errors.Is(l.Err, name) {
+	if l := reread(config.Loaded{Name: "npd", File: file, Err: name}); !errors.Is(l.Err, name) {
 		t.Errorf("a fault of the file's name: %+v", l)
+	}
+}
+
+// Whoever waits for the turn with a container that is removed meanwhile gets the next one of that name.
+func TestTurnAfterRemoval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCatalog()
+		first, err := c.take(t.Context(), "npd", "npd.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan *entry)
+		go func() {
+			e, err := c.take(t.Context(), "npd", "npd.yaml")
+			if err != nil {
+				t.Error(err)
+			}
+			got <- e
+		}()
+		synctest.Wait()
+		c.remove(first)
+		if first.giveBack() {
+			t.Error("who waits for the turn asks for no second look")
+		}
+		if second := <-got; second == first || c.get("npd") != second {
+			t.Error("the turn is with an entry that is gone")
+		}
+	})
+}
+
+// Who does not wait for a turn is not forgotten.
+func TestLookAgain(t *testing.T) {
+	d := &Daemon{catalog: newCatalog(), lookAgain: make(chan struct{}, 1)}
+	e, err := d.catalog.take(t.Context(), "npd", "npd.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.tryTake() {
+		t.Fatal("two have the turn")
+	}
+	d.giveBack(e)
+	select {
+	case <-d.lookAgain:
+	default:
+		t.Error("nobody looks again")
+	}
+	if !e.tryTake() {
+		t.Fatal("the turn is not free")
+	}
+	d.giveBack(e)
+	select {
+	case <-d.lookAgain:
+		t.Error("looked at again without need")
+	default:
 	}
 }

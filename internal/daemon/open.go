@@ -115,6 +115,9 @@ func (d *Daemon) openStores() (err error) {
 	if d.records, err = records.New(recordsDir(s)); err != nil {
 		return err
 	}
+	if err := d.records.CheckVersions(); err != nil {
+		return err // what it does not understand it would forget; containers run on meanwhile
+	}
 	if d.definitions, err = records.NewDefinitions(definitionsDir(s)); err != nil {
 		return err
 	}

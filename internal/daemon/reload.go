@@ -37,24 +37,66 @@ func (d *Daemon) Reload(ctx context.Context, names []string) ([]control.Change, 
 }
 
 func (d *Daemon) reload(ctx context.Context, names []string) ([]control.Change, error) {
-	changes, err := d.each(ctx, names, func(ctx context.Context, e *entry, l config.Loaded) control.Change {
-		if err := e.take(ctx); err != nil {
-			return control.Change{Name: e.name, Action: control.ActionRefused, Error: err.Error()}
+	changes, err := d.each(ctx, names, func(ctx context.Context, l config.Loaded) (control.Change, bool) {
+		e, err := d.catalog.take(ctx, l.Name, l.File)
+		if err != nil {
+			return control.Change{Name: l.Name, Action: control.ActionRefused, Error: err.Error()}, true
 		}
-		defer e.giveBack()
-		return d.reconcile(ctx, e, reread(e, l))
+		defer d.giveBack(e)
+		return d.reconcile(ctx, e, reread(l)), true
 	})
 	d.watchFiles()
 	return changes, err
 }
 
+// applyChanges is a reload because of changed files. It does not wait for containers that somebody works on; those are
+// looked at again afterwards.
+func (d *Daemon) applyChanges() {
+	_, err := d.each(d.ctx, nil, func(ctx context.Context, l config.Loaded) (control.Change, bool) {
+		e := d.catalog.add(l.Name, l.File)
+		if !e.tryTake() {
+			return control.Change{}, false
+		}
+		defer d.giveBack(e)
+		if d.catalog.get(l.Name) != e {
+			e.again.Store(true) // it was removed meanwhile: the next look begins anew
+			return control.Change{}, false
+		}
+		change := d.reconcile(ctx, e, reread(l))
+		d.logChange(change)
+		return change, true
+	})
+	if err != nil {
+		d.log.Error("cannot apply changes", "error", err)
+	}
+	d.watchFiles()
+}
+
+// giveBack ends the turn with an entry and, if somebody wanted it meanwhile, sees to another look.
+func (d *Daemon) giveBack(e *entry) {
+	if !e.giveBack() {
+		return
+	}
+	select {
+	case d.lookAgain <- struct{}{}:
+	default:
+	}
+}
+
 // Diff tells what Reload would do; see control.Backend.
 func (d *Daemon) Diff(ctx context.Context, names []string) ([]control.Change, error) {
-	return d.each(ctx, names, d.foresee)
+	return d.each(ctx, names, func(ctx context.Context, l config.Loaded) (control.Change, bool) {
+		e := d.catalog.get(l.Name)
+		if e == nil {
+			e = newEntry(l.Name, l.File)
+		}
+		return d.foresee(ctx, e, l), true
+	})
 }
 
 // each calls f for every container that has a file or had one, side by side, and returns the changes sorted by name.
-func (d *Daemon) each(ctx context.Context, names []string, f func(context.Context, *entry, config.Loaded) control.Change) ([]control.Change, error) {
+// f may leave a container out.
+func (d *Daemon) each(ctx context.Context, names []string, f func(context.Context, config.Loaded) (control.Change, bool)) ([]control.Change, error) {
 	loaded, err := config.LoadDir(d.settings.Containers)
 	if err != nil {
 		// Nothing is removed because a directory cannot be read.
@@ -71,7 +113,8 @@ func (d *Daemon) each(ctx context.Context, names []string, f func(context.Contex
 	}
 	for _, e := range d.catalog.all() {
 		if _, there := files[e.name]; !there {
-			files[e.name] = config.Loaded{Name: e.name, Err: errGone}
+			file, _, _, _, _ := e.view()
+			files[e.name] = config.Loaded{Name: e.name, File: file, Err: errGone}
 		}
 	}
 	var (
@@ -84,11 +127,10 @@ func (d *Daemon) each(ctx context.Context, names []string, f func(context.Contex
 			continue
 		}
 		wg.Go(func() {
-			e := d.catalog.get(name)
-			if e == nil {
-				e = d.catalog.add(name, l.File)
+			c, ok := f(ctx, l)
+			if !ok {
+				return
 			}
-			c := f(ctx, e, l)
 			if c.Why == nil {
 				c.Why = []string{}
 			}
@@ -103,10 +145,7 @@ func (d *Daemon) each(ctx context.Context, names []string, f func(context.Contex
 }
 
 // reread reads a file again: while the entry's turn was awaited it may have changed, or come back.
-func reread(e *entry, l config.Loaded) config.Loaded {
-	if l.File == "" {
-		l.File, _, _, _, _ = e.view()
-	}
+func reread(l config.Loaded) config.Loaded {
 	if l.Err != nil && !errors.Is(l.Err, errGone) && !errors.Is(l.Err, fs.ErrNotExist) && !isContentError(l.Err) {
 		return l
 	}
@@ -307,10 +346,7 @@ func (d *Daemon) remove(ctx context.Context, e *entry) control.Change {
 
 // foresee says what reconcile would do.
 func (d *Daemon) foresee(ctx context.Context, e *entry, l config.Loaded) control.Change {
-	_, current, b, _, supervised := e.view()
-	if current == nil {
-		defer d.forgetIfUnknown(e)
-	}
+	_, _, b, _, supervised := e.view()
 	change := control.Change{Name: e.name}
 	if errors.Is(l.Err, errGone) {
 		change.Action, change.Why = control.ActionRemoved, []string{"its definition is gone"}
@@ -327,6 +363,7 @@ func (d *Daemon) foresee(ctx context.Context, e *entry, l config.Loaded) control
 	}
 	change.Why = g.why
 	snap, _ := d.supervisor.Get(e.name)
+	newlyEnabled := supervised && !snap.Enabled && l.Definition.Enabled && snap.State == supervisor.StateStopped
 	switch {
 	case !supervised && l.Definition.Enabled:
 		change.Action = control.ActionStarted
@@ -336,13 +373,16 @@ func (d *Daemon) foresee(ctx context.Context, e *entry, l config.Loaded) control
 		change.Action = control.ActionUnchanged
 	case g.plan.Hash == b.Hash:
 		change.Action = control.ActionUpdated
-		if !current.Enabled && l.Definition.Enabled && snap.State == supervisor.StateStopped {
+		if newlyEnabled {
 			change.Action = control.ActionStarted
 		}
 	default:
 		switch snap.State {
 		case supervisor.StateStopped, supervisor.StateExited:
 			change.Action = control.ActionChanged
+			if newlyEnabled {
+				change.Action = control.ActionStarted
+			}
 		case supervisor.StateBackoff, supervisor.StateFailed:
 			change.Action = control.ActionStarted
 		default:
@@ -350,13 +390,6 @@ func (d *Daemon) foresee(ctx context.Context, e *entry, l config.Loaded) control
 		}
 	}
 	return change
-}
-
-// forgetIfUnknown drops an entry that only a diff made.
-func (d *Daemon) forgetIfUnknown(e *entry) {
-	if _, def, _, refused, supervised := e.view(); def == nil && refused == "" && !supervised {
-		d.catalog.remove(e)
-	}
 }
 
 func noSuch(name string) error {

@@ -143,6 +143,18 @@ func TestNewerVersionIsLeftAlone(t *testing.T) {
 	if _, err := os.Stat(s.path("npd")); err != nil {
 		t.Error("it was moved")
 	}
+	if err := s.CheckVersions(); !errors.As(err, &newer) {
+		t.Errorf("check: %v", err)
+	}
+	if err := s.Save("npd", sample(), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.path("damaged"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CheckVersions(); err != nil {
+		t.Errorf("check of what can be read: %v", err)
+	}
 }
 
 func TestInterruptedWritesAreSwept(t *testing.T) {

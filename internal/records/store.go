@@ -95,6 +95,28 @@ func decode(path string, data []byte) (supervisor.Record, error) {
 	return r, nil
 }
 
+// CheckVersions returns a *NewerError if any record was written by a later version of this program.
+func (s *Store) CheckVersions() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".json" {
+			continue
+		}
+		path := filepath.Join(s.dir, e.Name())
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("records: %w", err)
+		}
+		if _, err := decode(path, data); errors.As(err, new(*NewerError)) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Save replaces the record of a container. One that says what was enabled or disabled by hand is always durable: the file
 // it replaces may have been, and without fsync some file systems leave an empty one after a crash.
 func (s *Store) Save(name string, r supervisor.Record, durable bool) error {
