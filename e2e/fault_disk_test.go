@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// troubles are what can befall a directory, and how it passes.
+var troubles = map[string]struct{ begin, end func(n *node, dir string) }{
+	"ReadOnly": {
+		// A file system with files that are open for writing cannot be made read-only, but what is seen of it can.
+		func(n *node, dir string) {
+			check(n, syscall.Mount(dir, dir, "", syscall.MS_BIND, ""))
+			check(n, syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""))
+		},
+		func(n *node, dir string) { check(n, syscall.Unmount(dir, syscall.MNT_DETACH)) },
+	},
+	"Full": {
+		func(n *node, dir string) { fill(n, filepath.Join(dir, "ballast")) },
+		func(n *node, dir string) { check(n, os.Remove(filepath.Join(dir, "ballast"))) },
+	},
+}
+
+// A state directory that cannot be written, or is full: containers run on, end and are restarted, and can be stopped; the
+// error is in the list, and goes away with its cause.
+func TestStateDirTrouble(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range troubles {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			n.state = memoryDisk(n, "1m")
+			for _, name := range []string{"runs", "dies", "stopped"} {
+				n.define(name, "command: [idle]\nstop: {timeout: 1s}\nrestart: {policy: always, delay: 100ms, maxDelay: 100ms}\n")
+			}
+			n.start()
+			was := map[string]container{}
+			for _, name := range []string{"runs", "dies", "stopped"} {
+				was[name] = n.waitState(name, "running")
+			}
+			n.must("restart", "runs") // so that nothing of it is left to be written
+			was["runs"] = n.waitState("runs", "running")
+			waitRecorded(n, was["runs"])
+
+			trouble.begin(n, n.state)
+			check(t, syscall.Kill(was["dies"].Pid, syscall.SIGKILL))
+			n.runcsup("stop", "stopped") // whether this is a success may be argued about
+			c := n.waitFor("dies", "runs again, with an error", func(c container) bool {
+				return c.State == "running" && c.Pid != was["dies"].Pid && c.Error != ""
+			})
+			if c.Restarts != 1 || c.LastExit.String() != "signaled/-1/KILL" || !strings.Contains(c.Error, n.state) {
+				t.Errorf("it was killed when nothing could be written, and is %s", c.brief())
+			}
+			c = n.waitFor("stopped", "is stopped, with an error", func(c container) bool { return c.State == "stopped" && c.Error != "" })
+			if !strings.Contains(c.Error, n.state) {
+				t.Errorf("it was stopped when nothing could be written, and is %s", c.brief())
+			}
+			if c := n.get("runs"); c.Pid != was["runs"].Pid || c.Error != "" {
+				t.Errorf("nothing happened to it, but it is %s", c.brief())
+			}
+
+			trouble.end(n, n.state)
+			for name, state := range map[string]string{"runs": "running", "dies": "running", "stopped": "stopped"} {
+				was[name] = n.waitFor(name, "has no error any more", func(c container) bool { return c.Error == "" && c.State == state })
+			}
+			n.kill()
+			n.start()
+			for name, was := range was {
+				if c := n.waitState(name, was.State); c.Pid != was.Pid || c.Restarts != was.Restarts {
+					t.Errorf("it was %s; after the daemon's restart it is %s", was.brief(), c.brief())
+				}
+			}
+			n.stop()
+		})
+	}
+}
+
+// waitRecorded waits until it is on disk that a container runs.
+func waitRecorded(n *node, c container) {
+	n.Helper()
+	eventually(n, patience, c.Name+" is on record", func() error {
+		text := readFile(n, filepath.Join(n.state, "records", c.Name+".json"))
+		if !strings.Contains(text, fmt.Sprint(c.Pid)) {
+			return errors.New(text)
+		}
+		return nil
+	})
+}
+
+// A log directory that cannot be written: what runs goes on. What is to be started cannot, says so, and starts as soon as
+// that is mended.
+func TestLogDirReadOnly(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.logs = memoryDisk(n, "1m")
+	const text = "stop: {timeout: 1s}\nrestart: {policy: always, delay: 200ms, maxDelay: 400ms}\n"
+	n.define("runs", "command: [idle]\n"+text)
+	n.define("dies", "command: [idle]\n"+text)
+	n.define("mute", "command: [idle]\nlog: {driver: none}\n"+text)
+	n.start()
+	was := map[string]container{}
+	for _, name := range []string{"runs", "dies", "mute"} {
+		was[name] = n.waitState(name, "running")
+	}
+	troubles["ReadOnly"].begin(n, n.logs)
+	for _, name := range []string{"dies", "mute"} {
+		check(t, syscall.Kill(was[name].Pid, syscall.SIGKILL))
+	}
+	c := n.waitFor("dies", "cannot be started", func(c container) bool { return c.State == "backoff" && c.Error != "" })
+	if c.LastExit.String() != "start-failed/-1/" || !strings.Contains(c.Error, n.logs) {
+		t.Errorf("there is no place for its output, and it is %s", c.brief())
+	}
+	n.waitFor("mute", "runs again: it needs no log", func(c container) bool { return c.State == "running" && c.Pid != was["mute"].Pid })
+	if c := n.get("runs"); c.Pid != was["runs"].Pid || c.Error != "" {
+		t.Errorf("nothing happened to it, but it is %s", c.brief())
+	}
+	troubles["ReadOnly"].end(n, n.logs)
+	n.waitFor("dies", "runs", func(c container) bool { return c.State == "running" && c.Error == "" })
+	n.stop()
+}
+
+// A full log directory is trouble for containers that write, but not for those that run, nor for starts.
+func TestLogDirFull(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.logs = memoryDisk(n, "1m")
+	const text = "stop: {timeout: 1s}\nrestart: {policy: always, delay: 100ms, maxDelay: 100ms}\n"
+	n.define("writes", "command: [sh, -c, 'trap \"exit 0\" TERM; while :; do date 2>/dev/null; sleep 0.1; done']\n"+text)
+	n.define("idles", "command: [idle]\n"+text)
+	n.start()
+	writes, idles := n.waitState("writes", "running"), n.waitState("idles", "running")
+	n.waitOutput("writes", "UTC")
+	troubles["Full"].begin(n, n.logs)
+	check(t, syscall.Kill(idles.Pid, syscall.SIGKILL))
+	n.waitFor("idles", "runs again", func(c container) bool { return c.State == "running" && c.Pid != idles.Pid })
+	if c := n.get("writes"); c.Pid != writes.Pid || c.State != "running" {
+		t.Errorf("the disk with its output is full, and it is %s", c.brief())
+	}
+	troubles["Full"].end(n, n.logs)
+	check(t, os.Truncate(filepath.Join(n.logs, "writes.log"), 0))
+	n.waitOutput("writes", "UTC")
+	n.stop()
+}
+
+// memoryDisk makes a tmpfs of a size that is there until the end of the test.
+func memoryDisk(n *node, size string) string {
+	n.Helper()
+	// Not in the node's directory, where a stopped daemon must not have left mounts, but where the guardian looks.
+	dir := filepath.Join(baseDir, "ndisk-"+filepath.Base(n.dir), "fs")
+	check(n, os.MkdirAll(dir, 0o755))
+	check(n, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size+",mode=755"))
+	n.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// fill writes a file until there is no more space.
+func fill(n *node, file string) {
+	n.Helper()
+	f, err := os.Create(file)
+	check(n, err)
+	defer func() { _ = f.Close() }()
+	block := make([]byte, 4096)
+	for {
+		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
+			return
+		} else if err != nil {
+			n.Fatal(err)
+		}
+	}
+}
