@@ -17,15 +17,15 @@ type recordKeeper struct {
 	failed   uint64 // version that could not be written
 	retryDue bool
 	saving   bool
-	intent   Record // the last one written, for what must be durable
+	saved    Record // the last one written
 	err      error
 }
 
 // kept tells whether everything worth remembering is on disk.
 func (k *recordKeeper) kept() bool { return k.onDisk == k.version }
 
-// next is the write that is due now, nil if none is.
-func (k *recordKeeper) next(now Record) *saveCall {
+// next is the write that is due now, nil if none is. enabled: the container starts by itself.
+func (k *recordKeeper) next(now Record, enabled bool) *saveCall {
 	if !reflect.DeepEqual(now, k.latest) {
 		k.latest = now
 		k.version++
@@ -33,10 +33,27 @@ func (k *recordKeeper) next(now Record) *saveCall {
 	if k.saving || k.kept() || k.version == k.failed && !k.retryDue {
 		return nil
 	}
+	if k.nothingNew(now, enabled) {
+		k.onDisk = k.version
+		return nil
+	}
 	k.saving, k.retryDue = true, false
-	durable := now.StoppedByHand != k.intent.StoppedByHand ||
-		!reflect.DeepEqual(now.EnabledOverride, k.intent.EnabledOverride)
+	// What else there is counts until the next boot, and the page cache lasts as long.
+	durable := !reflect.DeepEqual(now.EnabledOverride, k.saved.EnabledOverride)
 	return &saveCall{record: now, version: k.version, durable: durable}
+}
+
+// nothingNew tells that a record of a start under way need not be written: the next daemon would make the same of the one
+// on disk, and the outcome of the start follows in a moment.
+func (k *recordKeeper) nothingNew(now Record, enabled bool) bool {
+	s := k.saved
+	switch {
+	case now.State != StateStarting || now.StoppedByHand || !reflect.DeepEqual(now.EnabledOverride, s.EnabledOverride):
+		return false
+	case now.BootID != s.BootID: // none at all, or of an earlier boot
+		return enabled
+	}
+	return (s.State == StateBackoff || s.State == StateStarting) && s.Instance == nil && !s.StoppedByHand
 }
 
 // done takes the result of a write; again tells that it should be tried once more later.
@@ -46,7 +63,7 @@ func (k *recordKeeper) done(c *saveCall) (again bool) {
 		k.failed = c.version
 		return true
 	}
-	k.onDisk, k.intent = c.version, c.record
+	k.onDisk, k.saved = c.version, c.record
 	return false
 }
 
@@ -61,7 +78,7 @@ func (c *container) keepRecord() {
 			r = known
 		}
 	}
-	if call := c.record.next(r); call != nil {
+	if call := c.record.next(r, c.enabled()); call != nil {
 		c.sup.spawn(func() { c.send(call.do(c.sup, c.name)) })
 	}
 }
@@ -97,7 +114,7 @@ func (c *container) restore(r Record, now time.Time) {
 	m := &c.m
 	m.lastExit, c.override = r.LastExit, r.EnabledOverride
 	c.agree()
-	c.record.latest, c.record.intent = r, r
+	c.record.latest, c.record.saved = r, r
 	plan := lostPlan{state: StateStopped}
 	if r.BootID != c.sup.cfg.BootID {
 		if c.enabled() {

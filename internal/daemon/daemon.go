@@ -140,6 +140,16 @@ func (d *Daemon) waitForWork() {
 	}
 }
 
+// statusDelay makes one status of many changes.
+const statusDelay = 100 * time.Millisecond
+
+func lookSoon(soon <-chan time.Time) <-chan time.Time {
+	if soon != nil {
+		return soon
+	}
+	return time.After(statusDelay)
+}
+
 // workTimeout is for work that is under way when the daemon ends, and buildLease is after how long a build lets another
 // one begin beside it.
 const (
@@ -153,6 +163,7 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted <-chan struct{}, served <
 	var (
 		status  = statusLine{d: d}
 		bootEnd = booted
+		soon    <-chan time.Time // when the status is looked at again
 		ready   bool
 	)
 	for {
@@ -162,7 +173,13 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted <-chan struct{}, served <
 		case err := <-served:
 			return fmt.Errorf("control API: %w", err)
 		case <-d.supervisor.Changed():
+			soon = lookSoon(soon)
+			continue
 		case <-d.nudged:
+			soon = lookSoon(soon)
+			continue
+		case <-soon:
+			soon = nil
 		case answer := <-d.pings:
 			close(answer)
 			continue

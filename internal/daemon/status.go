@@ -45,6 +45,9 @@ func (s *statusLine) text() string {
 
 // send tells the service manager, if the line is another one.
 func (s *statusLine) send() {
+	if s.d.notifier == nil {
+		return
+	}
 	if text := s.text(); text != s.sent {
 		s.sent = text
 		s.d.tell(s.d.notifier.Status(text))
