@@ -269,11 +269,6 @@ func (c *container) abandon() {
 	if c.proc != nil {
 		_ = c.proc.Close() // the process itself is not touched
 	}
-	for len(c.results) > 0 {
-		if r := <-c.results; r.proc != nil {
-			_ = r.proc.Close()
-		}
-	}
 }
 
 func (c *container) signal(sig syscall.Signal) {

@@ -47,6 +47,13 @@ func newFakeRuntime(seed uint64) *fakeRuntime {
 	}
 }
 
+// set changes what a test has to say of the world while that turns.
+func (r *fakeRuntime) set(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
+}
+
 func (r *fakeRuntime) breach(format string, args ...any) {
 	r.breaches = append(r.breaches, fmt.Sprintf(format, args...))
 }
@@ -229,9 +236,11 @@ func (p *fakeProcess) alive() bool {
 
 func (p *fakeProcess) end(s ExitStatus) {
 	p.once.Do(func() {
+		p.r.mu.Lock()
 		if p.death != nil {
 			p.death.Stop()
 		}
+		p.r.mu.Unlock()
 		p.status = s
 		close(p.ended)
 	})
@@ -252,7 +261,10 @@ func (p *fakeProcess) Wait(ctx context.Context) (ExitStatus, error) {
 }
 
 func (p *fakeProcess) Signal(sig syscall.Signal) error {
-	if sig == syscall.SIGKILL || !p.r.stubborn {
+	p.r.mu.Lock()
+	stubborn := p.r.stubborn
+	p.r.mu.Unlock()
+	if sig == syscall.SIGKILL || !stubborn {
 		p.end(signaled(sig))
 	}
 	return nil

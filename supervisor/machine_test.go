@@ -134,6 +134,10 @@ func TestStories(t *testing.T) {
 		"a changed definition does not start what was stopped": {
 			{"replace", "stopped", "", nil},
 		},
+		"a changed definition between two instances changes nothing but what is started": {
+			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"exited", "backoff", "set-timer(15s) remove", nil},
+			{"timer", "starting", "", nil}, {"replace", "starting", "", nil}, {"removed", "starting", "run", nil},
+		},
 		"shutdown leaves nothing": {
 			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"shutdown", "stopping", "signal set-timer(10s)", nil},
 			{"exited", "stopping", "cancel-timer remove", nil}, {"removed", "stopped", "", nil},

@@ -63,19 +63,20 @@ func TestDecision(t *testing.T) {
 		end  end
 		want string // a letter per mode
 	}{
-		"exit 0":              {end{ReasonExited, exited(0)}, "nyynnn"},
-		"exit 3":              {end{ReasonExited, exited(3)}, "nynynn"},
-		"exit 137 by itself":  {end{ReasonExited, exited(137)}, "nynynn"},
-		"SIGTERM":             {end{ReasonSignaled, signaled(syscall.SIGTERM)}, "nyynnn"},
-		"SIGHUP":              {end{ReasonSignaled, signaled(syscall.SIGHUP)}, "nyynnn"},
-		"SIGINT":              {end{ReasonSignaled, signaled(syscall.SIGINT)}, "nyynnn"},
-		"SIGPIPE":             {end{ReasonSignaled, signaled(syscall.SIGPIPE)}, "nyynnn"},
-		"SIGKILL":             {end{ReasonSignaled, signaled(syscall.SIGKILL)}, "nynyyy"},
-		"SIGSEGV with a core": {end{ReasonSignaled, core}, "nynyyy"},
-		"OOM":                 {end{ReasonOOM, ExitStatus{Known: true, Wait: 9, OOMKilled: true}}, "nynyyn"},
-		"failed start":        {end{reason: ReasonStartFailed}, "nynyyn"},
-		"unhealthy":           {end{ReasonUnhealthy, signaled(syscall.SIGTERM)}, "nynyyn"},
-		"unknown":             {end{reason: ReasonUnknown}, "nynyyn"},
+		"exit 0":                   {end{ReasonExited, exited(0)}, "nyynnn"},
+		"exit 3":                   {end{ReasonExited, exited(3)}, "nynynn"},
+		"exit 137 by itself":       {end{ReasonExited, exited(137)}, "nynynn"},
+		"SIGTERM":                  {end{ReasonSignaled, signaled(syscall.SIGTERM)}, "nyynnn"},
+		"SIGHUP":                   {end{ReasonSignaled, signaled(syscall.SIGHUP)}, "nyynnn"},
+		"SIGINT":                   {end{ReasonSignaled, signaled(syscall.SIGINT)}, "nyynnn"},
+		"SIGPIPE":                  {end{ReasonSignaled, signaled(syscall.SIGPIPE)}, "nyynnn"},
+		"SIGKILL":                  {end{ReasonSignaled, signaled(syscall.SIGKILL)}, "nynyyy"},
+		"SIGSEGV with a core":      {end{ReasonSignaled, core}, "nynyyy"},
+		"OOM":                      {end{ReasonOOM, ExitStatus{Known: true, Wait: 9, OOMKilled: true}}, "nynyyn"},
+		"failed start":             {end{reason: ReasonStartFailed}, "nynyyn"},
+		"unhealthy":                {end{ReasonUnhealthy, signaled(syscall.SIGTERM)}, "nynyyn"},
+		"unknown":                  {end{reason: ReasonUnknown}, "nynyyn"},
+		"exited, nobody knows how": {end{reason: ReasonExited}, "nynyyn"},
 	} {
 		for i, mode := range modes {
 			if got := (RestartPolicy{Mode: mode}).restarts(c.end); got != (c.want[i] == 'y') {
@@ -119,6 +120,7 @@ func TestExitInWords(t *testing.T) {
 		{exited(137), Exit{ReasonExited, 137, "", at}, "exited with code 137"},
 		{signaled(syscall.SIGSEGV), Exit{ReasonSignaled, -1, "SEGV", at}, "signaled by SIGSEGV"},
 		{ExitStatus{Known: true, Wait: 9, OOMKilled: true}, Exit{ReasonOOM, -1, "KILL", at}, "oom by SIGKILL"},
+		{ExitStatus{Known: true, Wait: 3 << 8, OOMKilled: true}, Exit{ReasonExited, 3, "", at}, "exited with code 3"},
 		{ExitStatus{}, Exit{ReasonUnknown, -1, "", at}, "unknown"},
 	} {
 		got := exitOf(reasonOf(c.status), c.status, at)

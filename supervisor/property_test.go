@@ -141,7 +141,7 @@ func play(t *testing.T, plan []move, names []string, seed uint64, trouble float6
 		<-time.After(m.Pause)
 	}
 	// Peace: everything must come to rest.
-	h.rt.trouble, h.rt.stubborn, calm = 0, false, true
+	h.rt.set(func() { h.rt.trouble, h.rt.stubborn, calm = 0, false, true })
 	<-time.After(2 * time.Hour)
 	for _, d := range pending {
 		<-d

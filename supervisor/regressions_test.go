@@ -161,7 +161,7 @@ func TestShutdownLeavesWhatCouldNotBeRemoved(t *testing.T) {
 		h.rt.life = func(string) (time.Duration, ExitStatus) { return time.Second, exited(0) }
 		h.add(t, spec)
 		after(500 * time.Millisecond)
-		h.rt.trouble, h.rt.faults = 1, []string{"fails"}
+		h.rt.set(func() { h.rt.trouble, h.rt.faults = 1, []string{"fails"} })
 		after(time.Second)
 		h.want(t, "npd", StateExited)
 		healed := time.AfterFunc(time.Second, func() { h.rt.mu.Lock(); h.rt.trouble = 0; h.rt.mu.Unlock() })
@@ -251,11 +251,11 @@ func TestFailedStaysFailedAfterMend(t *testing.T) {
 	world(t, func(t *testing.T, h *house) {
 		spec := h.spec("npd")
 		spec.Restart.Mode = RestartNo
-		h.rt.trouble, h.rt.faults = 1, []string{"fails"}
+		h.rt.set(func() { h.rt.trouble, h.rt.faults = 1, []string{"fails"} })
 		h.add(t, spec)
 		after(time.Minute)
 		h.want(t, "npd", StateFailed)
-		h.rt.trouble = 0
+		h.rt.set(func() { h.rt.trouble = 0 })
 		h.Close()
 		h.open("boot")
 		mended := h.spec("npd")

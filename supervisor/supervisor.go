@@ -88,7 +88,7 @@ func (s *Supervisor) spawn(f func()) { s.goroutines.Go(f) }
 func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) error {
 	record, err := s.cfg.Store.Load(spec.Name) // a damaged record is the zero one, and the error is told
 	c := &container{
-		sup: s, name: spec.Name, commands: make(chan command), results: make(chan result, 4), done: make(chan struct{}),
+		sup: s, name: spec.Name, commands: make(chan command), results: make(chan result), done: make(chan struct{}),
 		ctx: s.ctx, spec: spec, bundle: spec.Bundle, limits: installed.limits(),
 	}
 	if err != nil {

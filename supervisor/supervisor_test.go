@@ -89,7 +89,7 @@ func TestRunsAndRestarts(t *testing.T) {
 
 func TestStopWinsAndLasts(t *testing.T) {
 	world(t, func(t *testing.T, h *house) {
-		h.rt.stubborn = true
+		h.rt.set(func() { h.rt.stubborn = true })
 		h.add(t, h.spec("npd"))
 		after(time.Second)
 		begin := time.Now()
@@ -263,7 +263,7 @@ func TestBackoffSurvives(t *testing.T) {
 func TestHungRuntimeHarmsOnlyItsContainer(t *testing.T) {
 	world(t, func(t *testing.T, h *house) {
 		rt := &oneHangs{fakeRuntime: h.rt, names: "bad"}
-		h.Supervisor = New(Config{Runtime: rt, Store: h.store, Output: fakeOutput{}, BootID: "boot", MaxStarts: 2})
+		h.Supervisor = New(Config{Runtime: rt, Store: h.store, Output: fakeOutput{}, BootID: "boot", MaxStarts: 2, Rand: func() float64 { return 0 }})
 		for i := range 6 {
 			h.add(t, h.spec(fmt.Sprint("bad", i)))
 		}
@@ -348,11 +348,11 @@ func TestApply(t *testing.T) {
 // A mended definition does not wait for the end of a delay, and a removed one ends its container.
 func TestApplyInBackoffAndRemove(t *testing.T) {
 	world(t, func(t *testing.T, h *house) {
-		h.rt.trouble, h.rt.faults = 1, []string{"fails"}
+		h.rt.set(func() { h.rt.trouble, h.rt.faults = 1, []string{"fails"} })
 		h.add(t, h.spec("npd"))
 		after(10 * time.Minute)
 		h.want(t, "npd", StateBackoff)
-		h.rt.trouble = 0
+		h.rt.set(func() { h.rt.trouble = 0 })
 		spec := h.spec("npd")
 		spec.Hash = "2"
 		h.want(t, "npd", StateBackoff)
@@ -503,7 +503,7 @@ func TestStartSaysWhyNot(t *testing.T) {
 		spec.Enabled = false
 		spec.Restart.Limit = StartLimit{Burst: 2, Interval: time.Minute}
 		h.add(t, spec)
-		h.rt.trouble, h.rt.faults = 1, []string{"fails"}
+		h.rt.set(func() { h.rt.trouble, h.rt.faults = 1, []string{"fails"} })
 		h.want(t, "npd", StateStopped)
 		err := h.Start(t.Context(), "npd")
 		if err == nil || !strings.HasPrefix(err.Error(), `cannot start "npd": `) {
