@@ -279,7 +279,7 @@ func TestHungRuntimeHarmsOnlyItsContainer(t *testing.T) {
 		if s.LastExit.Reason != ReasonStartFailed || !strings.Contains(s.Error, "took longer than 30s") {
 			t.Errorf("bad one: %+v", s)
 		}
-		after(10 * time.Second)
+		after(20 * time.Second)
 		h.want(t, "bad0", StateStarting)
 		begin := time.Now()
 		if err := h.Stop(t.Context(), "bad0"); err != nil {
