@@ -283,3 +283,52 @@ func TestAdoptionNeedsNoRuntime(t *testing.T) {
 		}
 	})
 }
+
+// A start by hand out of a long wait goes on in the next daemon at once.
+func TestStartOutOfAWaitIsRemembered(t *testing.T) {
+	world(t, func(t *testing.T, h *house) {
+		h.setTrouble(1, "fails")
+		h.add(t, h.spec("npd"))
+		after(time.Hour + 7*time.Second)
+		h.want(t, "npd", StateBackoff)
+		h.setTrouble(1, "hangs")
+		_ = begin(func() error { return h.Start(t.Context(), "npd") })
+		after(5 * time.Second)
+		h.want(t, "npd", StateStarting)
+		h.Close()
+		h.setTrouble(0)
+		h.open("boot")
+		h.add(t, h.spec("npd"))
+		after(time.Second)
+		h.want(t, "npd", StateRunning)
+	})
+}
+
+// A definition that is changed and changed back while it is being found out what runs costs no restart.
+func TestChangedBackDuringFind(t *testing.T) {
+	world(t, func(t *testing.T, h *house) {
+		h.add(t, h.spec("npd"))
+		after(time.Second)
+		pid := h.rt.living()["npd"]
+		free := make(chan struct{})
+		rt := &oddRuntime{fakeRuntime: h.rt}
+		rt.find = func(ctx context.Context, id string, known *Identity) (Process, error) {
+			<-free
+			return h.rt.Find(ctx, id, known)
+		}
+		h.with(rt, h.store, 4)
+		h.add(t, h.spec("npd"))
+		for _, hash := range []string{"2", "1"} {
+			s := h.spec("npd")
+			s.Hash = hash
+			if _, err := h.Apply(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(free)
+		after(time.Minute)
+		if s := h.want(t, "npd", StateRunning); s.Pid != pid {
+			t.Errorf("pid %d → %d", pid, s.Pid)
+		}
+	})
+}

@@ -16,8 +16,12 @@ type upCommand struct {
 }
 
 func (u upCommand) do(c *container) {
-	if c.ending || c.removal {
+	if c.ending {
 		u.reply <- fmt.Errorf("cannot start %q: %w", c.name, ErrClosed)
+		return
+	}
+	if c.removal {
+		u.reply <- fmt.Errorf("cannot start %q: its definition is gone, and it is being removed", c.name)
 		return
 	}
 	c.stoppedByHand = false
@@ -145,6 +149,9 @@ func (a applyCommand) do(c *container) {
 		before := c.m.state
 		if !c.ending {
 			c.step(event{kind: evReplace})
+		}
+		if c.m.finding() { // it may have been changed back
+			c.m.replaceFound = c.made == "" || c.made != a.spec.Hash
 		}
 		outcome := outcomeOfReplace(before)
 		if c.startIfNewlyEnabled(wasEnabled) {

@@ -29,8 +29,9 @@ type container struct {
 	ident   *Identity
 	limits  string // fingerprint of the limits that the instance runs with
 	find    *Identity
-	removal bool // the definition is gone
-	ending  bool // the daemon is
+	made    string // Hash of what find would find, empty if that cannot be told
+	removal bool   // the definition is gone
+	ending  bool   // the daemon is
 
 	timer   *time.Timer
 	timerOf uint64

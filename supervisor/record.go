@@ -53,7 +53,9 @@ func (k *recordKeeper) nothingNew(now Record, enabled bool) bool {
 	case now.BootID != s.BootID: // none at all, or of an earlier boot
 		return enabled
 	}
-	return (s.State == StateBackoff || s.State == StateStarting) && s.Instance == nil && !s.StoppedByHand
+	// Not a start by hand or with a mended definition: it is to happen at once, not after what is left of the delay.
+	automatic := s.State == StateBackoff && now.Attempt == s.Attempt+1 || s.State == StateStarting
+	return automatic && s.Instance == nil && !s.StoppedByHand
 }
 
 // done takes the result of a write; again tells that it should be tried once more later.

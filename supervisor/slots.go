@@ -21,6 +21,9 @@ func NewSlots(n int, lease time.Duration) *Slots {
 // Acquire waits for a slot and returns the function that gives it back, which may be called once or more. The error is
 // that of a context that ended first.
 func (s *Slots) Acquire(ctx context.Context) (release func(), err error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	select {
 	case s.free <- struct{}{}:
 	case <-ctx.Done():

@@ -108,6 +108,7 @@ func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) e
 	}
 	s.containers[spec.Name] = c
 	c.ending = s.ending
+	c.made = installed.Hash
 	c.m.replaceFound = installed.Hash != "" && installed.Hash != spec.Hash
 	if err != nil {
 		c.emit(EventError, c.warning)

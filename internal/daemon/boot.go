@@ -34,15 +34,13 @@ func (d *Daemon) load() ([]config.Loaded, error) {
 func (d *Daemon) boot(ctx context.Context, loaded []config.Loaded) {
 	var wg sync.WaitGroup
 	for _, l := range loaded {
-		e := d.catalog.add(l.Name, l.File)
 		wg.Go(func() {
-			if err := e.take(ctx); err == nil { // else the daemon is gone
+			if e, err := d.catalog.take(ctx, l.Name, l.File); err == nil { // else the daemon is gone
 				defer d.giveBack(e)
-				d.bootOne(ctx, e, l)
+				d.bootOne(ctx, e, reread(l)) // a reload may have been faster
 			}
 		})
 	}
-	wg.Go(func() { d.removeOrphans(ctx, loaded) })
 	wg.Wait()
 	d.watchFiles()
 }
@@ -137,12 +135,16 @@ func (d *Daemon) removeOrphans(ctx context.Context, loaded []config.Loaded) {
 
 // removeOrphan ends a container the way its last definition says, if there is one.
 func (d *Daemon) removeOrphan(ctx context.Context, name string) error {
-	l := config.Loaded{Name: name, File: d.definitionFile(name)}
-	e := d.catalog.add(name, l.File)
-	if err := e.take(ctx); err != nil {
+	l := config.Loaded{Name: name, File: d.definitionFile(name), Err: errGone}
+	e, err := d.catalog.take(ctx, name, l.File)
+	if err != nil {
 		return err
 	}
 	defer d.giveBack(e)
+	if _, _, _, _, supervised := e.view(); supervised || !errors.Is(reread(l).Err, errGone) {
+		e.again.Store(true) // its file is back
+		return nil
+	}
 	if err := d.addOrphan(ctx, e, l); err != nil {
 		if err := d.runtime.Remove(ctx, name); err != nil {
 			return err

@@ -50,6 +50,7 @@ type Daemon struct {
 	records     *records.Store
 	definitions definitions
 	watcher     *watch.Watcher
+	watchMu     sync.Mutex
 	catalog     *catalog
 	builds      *supervisor.Slots // places for heavy work on bundles
 
@@ -104,15 +105,20 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	server := control.NewServer(d, d.log)
 	go func() { served <- server.Serve(serving, listener) }()
 
-	booted := make(chan struct{})
+	booted, taken := make(chan struct{}), make(chan struct{})
 	d.spawn(func() { d.boot(d.ctx, loaded); close(booted) })
+	d.spawn(func() {
+		d.removeOrphans(d.ctx, loaded) // takes as long as their stop timeouts: nobody waits for it but a stop
+		<-booted
+		close(taken)
+	})
 	d.spawn(func() { runtime.NewSweeper(d.runtime, sweepAge(d.settings)).Run(d.ctx) })
 	if d.settings.Watch {
 		d.spawn(func() { _ = d.watcher.Run(d.ctx) }) // its error is the context's
 	}
 	d.spawn(func() { notify.NewWatchdog(d.watchdog, d.check, d.notifier.Ping, d.log).Run(d.ctx) })
 
-	err = d.loop(signals, booted, served)
+	err = d.loop(signals, booted, taken, served)
 	endServing()
 	if err != nil {
 		// What the daemon stumbles over is no reason to end a container: the next one takes them over.
@@ -159,12 +165,11 @@ const (
 
 // loop is the daemon's main loop. It returns nil when all containers were stopped, and an error when the daemon cannot
 // go on.
-func (d *Daemon) loop(signals <-chan os.Signal, booted <-chan struct{}, served <-chan error) error {
+func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, served <-chan error) error {
 	var (
-		status  = statusLine{d: d}
-		bootEnd = booted
-		soon    <-chan time.Time // when the status is looked at again
-		ready   bool
+		status = statusLine{d: d}
+		soon   <-chan time.Time // when the status is looked at again
+		ready  bool
 	)
 	for {
 		select {
@@ -194,7 +199,7 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted <-chan struct{}, served <
 				d.spawn(func() { d.hangup(ready) })
 				continue
 			}
-			return d.stop(signals, s, bootEnd)
+			return d.stop(signals, s, taken)
 		}
 		if !ready && status.ready() {
 			ready = true
@@ -272,11 +277,13 @@ func (d *Daemon) logRefusal(name string, err error) {
 
 // watchFiles tells the watcher what there is to be watched now.
 func (d *Daemon) watchFiles() {
+	d.watchMu.Lock() // the newest list is to be set last
+	defer d.watchMu.Unlock()
 	d.watcher.Set(append(d.catalog.files(), d.settings.Containers))
 }
 
 // stop ends all containers, and the daemon with them.
-func (d *Daemon) stop(signals <-chan os.Signal, s os.Signal, booted <-chan struct{}) error {
+func (d *Daemon) stop(signals <-chan os.Signal, s os.Signal, taken <-chan struct{}) error {
 	d.stopBuilding()
 	d.log.Info("stopping all containers", "signal", s.String())
 	d.tell(d.notifier.Stopping("Stopping all containers"))
@@ -286,7 +293,10 @@ func (d *Daemon) stop(signals <-chan os.Signal, s os.Signal, booted <-chan struc
 	defer cancel()
 	d.spawn(func() {
 		first := d.supervisor.Shutdown(ctx)
-		<-booted // what was still being taken over is ended as well
+		select {
+		case <-taken: // what was still being taken over is ended as well
+		case <-ctx.Done(): // a read of a dead network file system does not end
+		}
 		done <- errors.Join(first, d.supervisor.Shutdown(ctx))
 	})
 	patience := time.NewTicker(extendEvery)

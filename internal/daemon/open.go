@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -69,7 +70,11 @@ func (d *Daemon) open(env notify.Environment) (listener, error) {
 	if err := d.builder.Sweep(); err != nil {
 		d.log.Warn("cannot remove what interrupted builds left", "error", err)
 	}
-	d.watcher = watch.New(d.log, watch.Options{Rescan: s.RescanInterval})
+	rescan := s.RescanInterval
+	if rescan == 0 {
+		rescan = math.MaxInt64 // never
+	}
+	d.watcher = watch.New(d.log, watch.Options{Rescan: rescan})
 	starts := s.Starts
 	if starts == 0 {
 		starts = 2 * goruntime.NumCPU()

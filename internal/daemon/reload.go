@@ -335,7 +335,15 @@ func (d *Daemon) remove(ctx context.Context, e *entry) control.Change {
 			return change
 		}
 	}
-	err := errors.Join(d.builder.Remove(e.name), d.definitions.Delete(e.name))
+	var err error
+	if !supervised && d.runtime.Exists(e.name) { // it was never taken over, or not yet
+		if err := d.runtime.Remove(ctx, e.name); err != nil {
+			change.Error = fmt.Sprintf("cannot stop it: %v", err)
+			return change
+		}
+		err = d.records.Delete(e.name)
+	}
+	err = errors.Join(err, d.builder.Remove(e.name), d.definitions.Delete(e.name))
 	if err != nil {
 		change.Error = err.Error()
 	}

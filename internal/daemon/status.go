@@ -63,7 +63,12 @@ func (s *statusLine) ready() bool {
 		return true
 	}
 	for _, c := range s.d.List() {
-		if c.Enabled && c.State != supervisor.StateRunning {
+		if !c.Enabled {
+			continue
+		}
+		switch c.State {
+		case supervisor.StateRunning, supervisor.StateStopped, supervisor.StateExited: // the last two: as it should be
+		default:
 			return false
 		}
 	}
