@@ -68,10 +68,9 @@ func oneLine(file string) string {
 // BenchmarkStart takes the time from the command to 50 running containers, and from the daemon's start to the same, and
 // that of 50 bare `runc run -d`, each with twice as many at once as there are CPUs, which is what the daemon does.
 func BenchmarkStart(b *testing.B) {
-	const count, rounds, want = 50, 11, 1.1
+	const count, rounds, want = 50, 7, 1.1
 	n := realisticNode(b)
 	names := identical(n, count, "")
-	writeFile(n, filepath.Join(n.dir, "runcsup.yaml"), "starts: 6\n")
 	ready := readyFrom(n)
 	n.start()
 	<-ready

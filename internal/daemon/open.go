@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -72,7 +71,7 @@ func (d *Daemon) open(env notify.Environment) (listener, error) {
 	}
 	rescan := s.RescanInterval
 	if rescan == 0 {
-		rescan = math.MaxInt64 // never
+		rescan = 365 * 24 * time.Hour // never
 	}
 	d.watcher = watch.New(d.log, watch.Options{Rescan: rescan})
 	starts := s.Starts
