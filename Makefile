@@ -16,6 +16,8 @@ DESTDIR ?=
 # Seconds that every fuzz target runs, and the longest that one of the test steps may take.
 FUZZTIME ?= 5s
 TIMEOUT  ?= 8m
+# How many random schedules the supervisor's properties are tried with.
+SCHEDULES ?= 5000
 
 # A checkout that belongs to another user must not stop a build: the version comes from git describe above.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
@@ -56,6 +58,7 @@ $(LINT):
 .PHONY: unit
 unit: ## unit and property tests, under the race detector where there is a C compiler; needs root
 	CGO_ENABLED=$(if $(RACE),1,0) $(GO) test $(RACE) -count=1 -shuffle=on -timeout $(TIMEOUT) $$($(GO) list ./... | grep -v '/e2e\(/\|$$\)')
+	$(GO) test -count=1 -timeout $(TIMEOUT) -run 'TestRandomSchedules|TestMachineInvariants' ./supervisor -rapid.checks=$(SCHEDULES)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (5s)

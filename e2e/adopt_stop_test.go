@@ -39,7 +39,7 @@ func TestStopDuringBoot(t *testing.T) {
 				n.define(heavy[i], "rootfs-archive: "+archive+"\ncommand: [idle]\nstop: {timeout: 2s}\n")
 			}
 			n.start()
-			time.Sleep(after)
+			<-time.After(after)
 			n.signal(syscall.SIGTERM)
 			if code := n.daemon.wait(t); code != 0 {
 				t.Errorf("told to stop %s after its first answer, adopting %t, the daemon ended with code %d", after, adopting, code)

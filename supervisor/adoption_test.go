@@ -193,7 +193,9 @@ func TestStopGoesOnInTheNextDaemon(t *testing.T) {
 			return h.rt.Find(ctx, id, known)
 		}
 		h.with(rt, h.store, 4)
-		<-stopped
+		if err := <-stopped; !errors.Is(err, ErrClosed) {
+			t.Errorf("a stop that the end of the daemon interrupted: %v", err)
+		}
 		h.add(t, h.spec("npd"))
 		after(time.Minute)
 		h.want(t, "npd", StateStopped)

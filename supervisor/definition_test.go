@@ -150,7 +150,9 @@ func TestLimitsAreBroughtInLine(t *testing.T) {
 		if d := time.Since(begun); d > time.Second {
 			t.Errorf("a stop waited %s for an update that hangs", d)
 		}
-		<-applied
+		if err := <-applied; err != nil {
+			t.Errorf("limits for a container that was stopped meanwhile: %v", err)
+		}
 	})
 }
 
