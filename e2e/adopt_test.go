@@ -39,8 +39,8 @@ func TestAdoptFifty(t *testing.T) {
 	n.define("restarted", "command: [idle, \"51\"]\nrestart: {policy: always, delay: 0s}\nstop: {timeout: 1s}\n")
 	n.start()
 	before := map[string]container{}
-	for _, name := range names {
-		before[name] = n.waitState(name, "running")
+	for _, name := range names { // fifty starts take their time
+		before[name] = n.waitWithin(3*patience, name, "running", func(c container) bool { return c.State == "running" })
 	}
 	for i := range 3 { // some restarts to remember
 		c := n.waitFor("restarted", "runs again", func(c container) bool { return c.State == "running" && c.Restarts == i })

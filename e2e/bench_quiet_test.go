@@ -22,7 +22,7 @@ func TestQuietAfterReload(t *testing.T) {
 	n.must("reload")
 	eventually(n, 30*time.Second, "the daemon rests", func() error {
 		before := activityOf(n)
-		time.Sleep(watched)
+		<-time.After(watched)
 		did := activityOf(n).minus(before)
 		if did.cpu > limit {
 			return fmt.Errorf("it used %s of CPU in %s", did.cpu, watched)
