@@ -40,20 +40,14 @@ func (r runCall) do(s *Supervisor) result {
 	fail := func(clean bool, err error) result {
 		return result{ev: &event{kind: evStartFailed, gen: r.gen, err: err, clean: clean}}
 	}
-	release, err := s.starts.Acquire(r.queue)
-	if err != nil {
-		return fail(true, err)
-	}
-	defer release()
-	ctx, cancel := context.WithTimeoutCause(r.run, r.giveUp, fmt.Errorf("the runtime took longer than %s", r.giveUp))
-	defer cancel()
+	late := fmt.Errorf("the runtime took longer than %s", r.giveUp)
 	name := r.spec.Name
 	if s.cfg.Runtime.Exists(name) {
-		if err := s.cfg.Runtime.Remove(ctx, name); err != nil {
-			return fail(false, fmt.Errorf("cannot remove what is left of it: %w", withCause(ctx, err)))
+		if err := r.removeLeftovers(s, late); err != nil {
+			return fail(false, err)
 		}
 	}
-	dir, err := r.spec.Bundle.Install(ctx)
+	dir, err := r.spec.Bundle.Install(r.run)
 	if err != nil {
 		return fail(true, fmt.Errorf("cannot put its bundle in place: %w", err))
 	}
@@ -66,11 +60,34 @@ func (r runCall) do(s *Supervisor) result {
 			_ = f.Close() // handed over or of no use: *os.File is nil-safe
 		}
 	}()
+	// The slot is for the runtime's work alone: what comes before it is little, and would leave processors idle.
+	release, err := s.starts.Acquire(r.queue)
+	if err != nil {
+		return fail(true, errors.Join(err, r.spec.Bundle.Released()))
+	}
+	defer release()
+	ctx, cancel := context.WithTimeoutCause(r.run, r.giveUp, late)
+	defer cancel()
 	proc, err := s.cfg.Runtime.Run(ctx, RunRequest{ID: name, Bundle: dir, Stdout: stdout, Stderr: stderr})
 	if err != nil {
 		return fail(false, withCause(ctx, err))
 	}
 	return result{ev: &event{kind: evStarted, gen: r.gen}, proc: proc, ident: proc.Identity()}
+}
+
+// removeLeftovers takes away what there is of an earlier instance.
+func (r runCall) removeLeftovers(s *Supervisor, late error) error {
+	release, err := s.removes.Acquire(r.queue)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeoutCause(r.run, r.giveUp, late)
+	defer cancel()
+	if err := s.cfg.Runtime.Remove(ctx, r.spec.Name); err != nil {
+		return fmt.Errorf("cannot remove what is left of it: %w", withCause(ctx, err))
+	}
+	return nil
 }
 
 // withCause says why a call was cut short, which its own error ("signal: killed") does not.

@@ -63,7 +63,10 @@ type Daemon struct {
 	wg    sync.WaitGroup
 	locks []interface{ Close() error }
 
-	lookAgain chan struct{}      // a container could not be looked at, because somebody worked on it
+	// Containers that could not be looked at because somebody worked on them.
+	againMu   sync.Mutex
+	again     map[string]bool
+	lookAgain chan struct{}
 	nudged    chan struct{}      // something that the status line shows has changed
 	pings     chan chan struct{} // answered by the main loop
 }
@@ -189,10 +192,11 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 			close(answer)
 			continue
 		case <-d.watcher.Changed():
-			d.spawn(d.applyChanges)
+			d.spawn(func() { d.applyChanges(nil) })
 			continue
 		case <-d.lookAgain:
-			d.spawn(d.applyChanges)
+			names := d.takeAgain()
+			d.spawn(func() { d.applyChanges(names) })
 			continue
 		case s := <-signals:
 			if s == unix.SIGHUP {

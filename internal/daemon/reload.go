@@ -49,10 +49,13 @@ func (d *Daemon) reload(ctx context.Context, names []string) ([]control.Change, 
 	return changes, err
 }
 
-// applyChanges is a reload because of changed files. It does not wait for containers that somebody works on; those are
-// looked at again afterwards.
-func (d *Daemon) applyChanges() {
+// applyChanges is a reload because of changed files, of all containers or, if names is not nil, of those. It does not wait
+// for containers that somebody works on; those are looked at again afterwards.
+func (d *Daemon) applyChanges(names map[string]bool) {
 	_, err := d.each(d.ctx, nil, func(ctx context.Context, l config.Loaded) (control.Change, bool) {
+		if names != nil && !names[l.Name] {
+			return control.Change{}, false
+		}
 		e := d.catalog.add(l.Name, l.File)
 		if !e.tryTake() {
 			return control.Change{}, false
@@ -72,15 +75,31 @@ func (d *Daemon) applyChanges() {
 	d.watchFiles()
 }
 
-// giveBack ends the turn with an entry and, if somebody wanted it meanwhile, sees to another look.
+// giveBack ends the turn with an entry and, if somebody wanted it meanwhile, sees to another look at this one. To look at
+// all again would have looks that overlap cause each other for ever.
 func (d *Daemon) giveBack(e *entry) {
 	if !e.giveBack() {
 		return
 	}
+	d.againMu.Lock()
+	if d.again == nil {
+		d.again = map[string]bool{}
+	}
+	d.again[e.name] = true
+	d.againMu.Unlock()
 	select {
 	case d.lookAgain <- struct{}{}:
 	default:
 	}
+}
+
+// takeAgain returns the names of the containers that are to be looked at again.
+func (d *Daemon) takeAgain() map[string]bool {
+	d.againMu.Lock()
+	defer d.againMu.Unlock()
+	names := d.again
+	d.again = map[string]bool{}
+	return names
 }
 
 // Diff tells what Reload would do; see control.Backend.
