@@ -65,10 +65,10 @@ func (r runCall) do(s *Supervisor) result {
 	if err != nil {
 		return fail(true, errors.Join(err, r.spec.Bundle.Released()))
 	}
-	defer release()
 	ctx, cancel := context.WithTimeoutCause(r.run, r.giveUp, late)
 	defer cancel()
 	proc, err := s.cfg.Runtime.Run(ctx, RunRequest{ID: name, Bundle: dir, Stdout: stdout, Stderr: stderr})
+	release(err == nil)
 	if err != nil {
 		return fail(false, withCause(ctx, err))
 	}
@@ -81,10 +81,11 @@ func (r runCall) removeLeftovers(s *Supervisor, late error) error {
 	if err != nil {
 		return err
 	}
-	defer release()
 	ctx, cancel := context.WithTimeoutCause(r.run, r.giveUp, late)
 	defer cancel()
-	if err := s.cfg.Runtime.Remove(ctx, r.spec.Name); err != nil {
+	err = s.cfg.Runtime.Remove(ctx, r.spec.Name)
+	release(err == nil)
+	if err != nil {
 		return fmt.Errorf("cannot remove what is left of it: %w", withCause(ctx, err))
 	}
 	return nil
@@ -106,10 +107,11 @@ func removeCall(ctx context.Context, s *Supervisor, name string, gen uint64, b B
 		ev.err = err
 		return result{ev: ev}
 	}
-	defer release()
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.RemoveTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.RemoveTimeout))
 	defer cancel()
-	if err := s.cfg.Runtime.Remove(ctx, name); err != nil {
+	err = s.cfg.Runtime.Remove(ctx, name)
+	release(err == nil)
+	if err != nil {
 		ev.err = fmt.Errorf("cannot remove what is left of it: %w", withCause(ctx, err))
 		return result{ev: ev}
 	}
@@ -132,10 +134,10 @@ func findCall(ctx context.Context, s *Supervisor, name string, gen uint64, known
 		ev.err = err
 		return result{ev: ev}
 	}
-	defer release()
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.FindTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.FindTimeout))
 	defer cancel()
 	proc, err := s.cfg.Runtime.Find(ctx, name, known)
+	release(err == nil || errors.Is(err, ErrNotFound))
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return result{ev: ev}

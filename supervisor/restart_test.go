@@ -118,10 +118,10 @@ func TestShutdownRightAfterAnEnd(t *testing.T) {
 func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewSlots(1, time.Minute)
-		take := func(want time.Duration) func() {
+		take := func(want time.Duration) func(bool) {
 			t.Helper()
 			begin := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Hour)
 			defer cancel()
 			release, err := s.Acquire(ctx)
 			if d := time.Since(begin); err != nil || d != want {
@@ -129,13 +129,37 @@ func TestSlots(t *testing.T) {
 			}
 			return release
 		}
-		take(0)()
+		take(0)(true)
 		hung := take(0)
 		second := take(time.Minute) // the lease of the one that hangs is over
-		hung()                      // gives back nothing that is not its own
-		take(time.Minute)()
-		second()
-		take(0)()
+		hung(false)                 // gives back nothing that is not its own
+		take(time.Minute)(true)
+		second(false)
+
+		// Where the work takes ten minutes, the lease is four times that: the bound holds on a slow machine.
+		slow := take(0)
+		<-time.After(10 * time.Minute)
+		slow(true)
+		slow = take(0)
+		next := take(40 * time.Minute)
+		slow(false)
+		next(false)
+
+		// Not more than four may hang beside the one slot.
+		var all []func(bool)
+		all = append(all, take(0))
+		for range 4 {
+			all = append(all, take(40*time.Minute))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Hour)
+		defer cancel()
+		if _, err := s.Acquire(ctx); err == nil {
+			t.Error("a sixth beside five that hang")
+		}
+		for _, release := range all {
+			release(false)
+		}
+		take(0)(true)
 	})
 }
 

@@ -219,8 +219,9 @@ func (d *Daemon) plan(ctx context.Context, o bundle.Options) (*bundle.Plan, erro
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	return d.builder.Plan(ctx, o)
+	plan, err := d.builder.Plan(ctx, o)
+	done(err == nil)
+	return plan, err
 }
 
 // prepare waits for a place as plan does.
@@ -229,8 +230,9 @@ func (d *Daemon) prepare(ctx context.Context, p *bundle.Plan) (*bundle.Prepared,
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	return d.builder.Prepare(ctx, p)
+	b, err := d.builder.Prepare(ctx, p)
+	done(err == nil)
+	return b, err
 }
 
 // settingsChanges names the keys that differ and are not the bundle's.
