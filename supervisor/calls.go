@@ -72,7 +72,8 @@ func (r runCall) do(s *Supervisor) result {
 	if err != nil {
 		return fail(false, withCause(ctx, err))
 	}
-	return result{ev: &event{kind: evStarted, gen: r.gen}, proc: proc, ident: proc.Identity()}
+	ev := &event{kind: evStarted, gen: r.gen, ran: time.Since(proc.StartedAt())}
+	return result{ev: ev, proc: proc, ident: proc.Identity()}
 }
 
 // removeLeftovers takes away what there is of an earlier instance.

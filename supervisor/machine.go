@@ -36,7 +36,7 @@ type event struct {
 	now    time.Time     //
 	random float64       // in [0, 1), for jitter
 	status ExitStatus    // exited
-	ran    time.Duration // exited, lost: how long the instance ran
+	ran    time.Duration // started, found, exited: how long the instance has run
 	err    error         // start-failed, removed; lost: nobody can tell whether it runs
 	clean  bool          // start-failed, lost: the runtime has nothing of it
 }

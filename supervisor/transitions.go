@@ -94,7 +94,7 @@ func (m *machine) runAfterRemove(e event) []action {
 }
 
 func (m *machine) run(e event) []action {
-	m.state, m.alive, m.startedAt, m.err = StateRunning, true, e.now, nil
+	m.state, m.alive, m.startedAt, m.err = StateRunning, true, e.now.Add(-e.ran), nil
 	return nil
 }
 
@@ -234,7 +234,7 @@ func (m *machine) stayDown(event) []action {
 }
 
 func (m *machine) stopStarted(e event) []action {
-	m.alive, m.startedAt, m.err = true, e.now, nil
+	m.alive, m.startedAt, m.err = true, e.now.Add(-e.ran), nil
 	return m.endInstance()
 }
 
