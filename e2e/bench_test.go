@@ -183,7 +183,7 @@ func BenchmarkRestart(b *testing.B) {
 // BenchmarkIdle takes the daemon's memory with 10 and with 200 running containers, at once and after a while without
 // anything to do, and then what it does in that state: nothing, if all is well.
 func BenchmarkIdle(b *testing.B) {
-	const few, many, wantKB, wantSwitches = 10, 200, 100, 1.0
+	const few, many, wantKB, wantSwitches = 10, 200, 100, 2.0
 	const settle, watched = 30 * time.Second, 35 * time.Second // watched is long enough for one look at all files
 	n := realisticNode(b)
 	// What others do in /tmp would wake the daemon, which watches all directories above the definitions.

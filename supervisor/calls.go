@@ -126,10 +126,6 @@ func removeCall(ctx context.Context, s *Supervisor, name string, gen uint64, b B
 // findCall looks for an instance that an earlier daemon started.
 func findCall(ctx context.Context, s *Supervisor, name string, gen uint64, known *Identity) result {
 	ev := &event{kind: evLost, gen: gen}
-	ev.clean = !s.cfg.Runtime.Exists(name)
-	if ev.clean && known == nil {
-		return result{ev: ev}
-	}
 	release, err := s.removes.Acquire(ctx)
 	if err != nil {
 		ev.err = err
@@ -141,6 +137,8 @@ func findCall(ctx context.Context, s *Supervisor, name string, gen uint64, known
 	release(err == nil || errors.Is(err, ErrNotFound))
 	switch {
 	case errors.Is(err, ErrNotFound):
+		// Only now: a call of the earlier daemon may have been about to make something.
+		ev.clean = !s.cfg.Runtime.Exists(name)
 		return result{ev: ev}
 	case err != nil:
 		ev.err = fmt.Errorf("cannot tell whether it runs: %w", withCause(ctx, err))

@@ -148,6 +148,9 @@ func (r *fakeRuntime) Find(ctx context.Context, id string, known *Identity) (Pro
 	if known != nil && p != nil && p.identity == *known && p.alive() {
 		return p, nil
 	}
+	if p == nil {
+		return nil, ErrNotFound // which costs no call
+	}
 	leave, fault := r.enter(id, "find")
 	defer leave()
 	if err := r.spend(ctx, fault); err != nil {
