@@ -159,7 +159,7 @@ func (r *fakeRuntime) Find(ctx context.Context, id string, known *Identity) (Pro
 	if err := r.late(ctx, fault); err != nil {
 		return nil, err
 	}
-	if p == nil || !p.alive() {
+	if !p.alive() {
 		return nil, ErrNotFound
 	}
 	return p, nil
