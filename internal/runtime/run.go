@@ -39,12 +39,10 @@ func (r *Runtime) Run(ctx context.Context, req supervisor.RunRequest) (superviso
 		return nil, err
 	}
 	oomKills, _ := cg.oomKills() // of a cgroup that was there already; else 0
-	pidFile, err := r.newPidFile(req.ID)
-	if err != nil {
-		return nil, err
-	}
+	var pidFile string
 	defer func() { _ = os.Remove(pidFile) }()
 	err = r.call(ctx, req.ID, "run", func(ctx context.Context, rc *gorunc.Runc) error {
+		pidFile = rc.Log + ".pid" // as much this call's own as the log
 		_, err := rc.Run(ctx, req.ID, req.Bundle, &gorunc.CreateOpts{
 			IO: stdio{stdout: req.Stdout, stderr: req.Stderr}, Detach: true, PidFile: pidFile,
 		})
@@ -139,26 +137,6 @@ func parentOf(pid int) int {
 		return 0
 	}
 	return st.ppid
-}
-
-// newPidFile is a name that no earlier call was given: it might still be under way and write to it.
-func (r *Runtime) newPidFile(id string) (string, error) {
-	dir, err := r.makeCallDir(id)
-	if err != nil {
-		return "", err
-	}
-	f, err := os.CreateTemp(dir, "run-*.pid")
-	if err != nil {
-		return "", fmt.Errorf("cannot make a pid file: %w", err)
-	}
-	err = f.Close()
-	if err == nil {
-		err = os.Remove(f.Name()) // so that its being there means that the runtime wrote it
-	}
-	if err != nil {
-		return "", fmt.Errorf("cannot make a pid file: %w", err)
-	}
-	return f.Name(), nil
 }
 
 // bundleCgroupPath reads linux.cgroupsPath of a bundle's config.json.
