@@ -8,8 +8,6 @@ GO      ?= $(shell command -v go || echo /usr/local/go/bin/go)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
-COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
-DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
 PREFIX  ?= /usr
 DESTDIR ?=
 
@@ -41,7 +39,7 @@ test: ## everything: installs what is missing, then vet, lint, unit, fuzz, e2e; 
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests use, where they are missing
-	tools/debian-packages runc crun redis-server busybox-static zstd jq curl procps
+	tools/debian-packages runc crun redis-server busybox-static zstd jq curl procps systemd dbus util-linux
 
 .PHONY: vet
 vet: ## go vet

@@ -42,10 +42,10 @@ func realisticNode(b *testing.B) *node {
 func report(b *testing.B, table string) {
 	b.Helper()
 	b.ReportMetric(0, "ns/op")
-	fmt.Printf("\n%s: %s\n%s\n", b.Name(), machine(), table)
+	fmt.Printf("\n%s: %s\n%s\n", b.Name(), thisMachine(), table)
 }
 
-func machine() string {
+func thisMachine() string {
 	var u syscall.Utsname
 	_ = syscall.Uname(&u)
 	release := make([]byte, 0, len(u.Release))

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/runcsup/runcsup/e2e/machine"
 )
 
 // What the guardian tells the process that runs the tests.
@@ -25,6 +28,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	machine.Main()
 	if baseDir = os.Getenv(baseEnv); baseDir == "" {
 		code, err := guardian()
 		if err != nil {
@@ -49,7 +53,15 @@ func guardian() (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, sweep(base)) }()
+	// Machines of runs that were killed with all of their processes.
+	if err := machine.Sweep(context.Background(), ""); err != nil {
+		return 0, err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err = errors.Join(err, machine.Sweep(ctx, filepath.Base(base)), sweep(base))
+	}()
 	if err := os.Chmod(base, 0o755); err != nil { // containers of other users look into it
 		return 0, err
 	}
