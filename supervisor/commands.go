@@ -25,6 +25,10 @@ func (u upCommand) do(c *container) {
 		return
 	}
 	c.stoppedByHand = false
+	c.causes.start = CauseHand
+	if u.kind == evRestart {
+		c.causes.stop = CauseHand
+	}
 	c.step(event{kind: u.kind})
 	c.waiters = append(c.waiters, waiter{up: true, reply: u.reply})
 }
@@ -39,15 +43,15 @@ type downCommand struct {
 func (d downCommand) do(c *container) {
 	switch {
 	case d.kind == evShutdown:
-		c.ending = true
+		c.ending, c.causes.stop = true, CauseShutdown
 	case d.removal:
-		c.removal = true
+		c.removal, c.causes.stop = true, CauseRemoval
 		for _, a := range c.applyLater { // it came before, so it is not a return
 			a.reply <- applyReply{err: fmt.Errorf("%q is being removed", c.name)}
 		}
 		c.applyLater = nil
 	default:
-		c.stoppedByHand = true
+		c.stoppedByHand, c.causes.stop = true, CauseHand
 	}
 	c.step(event{kind: d.kind})
 	c.waiters = append(c.waiters, waiter{gone: d.removal || d.kind == evShutdown, reply: d.reply})
@@ -66,6 +70,11 @@ func (k killCommand) do(c *container) {
 		return
 	}
 	proc := c.proc
+	to := ""
+	if k.all {
+		to = " to all of its processes"
+	}
+	c.emit(Event{Type: EventSignal, Cause: CauseHand, Why: "SIG" + signalName(k.sig) + to})
 	if k.all {
 		c.sup.spawn(func() { k.reply <- proc.KillAll() })
 		return
@@ -80,8 +89,15 @@ type enableCommand struct {
 }
 
 func (e enableCommand) do(c *container) {
+	was := c.enabled()
 	c.override = &e.enabled
 	c.agree()
+	switch {
+	case e.enabled && !was:
+		c.emit(Event{Type: EventEnabled, Cause: CauseHand})
+	case !e.enabled && was:
+		c.emit(Event{Type: EventDisabled, Cause: CauseHand})
+	}
 	c.waiters = append(c.waiters, waiter{reply: e.reply, record: true})
 }
 
@@ -90,6 +106,7 @@ type resetCommand struct{ reply chan<- error }
 
 func (r resetCommand) do(c *container) {
 	c.step(event{kind: evResetFailed})
+	c.emit(Event{Type: EventReset, Cause: CauseHand})
 	r.reply <- nil
 }
 
@@ -136,6 +153,7 @@ func (a applyCommand) do(c *container) {
 	if c.removal { // it is back before it was gone
 		c.removal = false
 		c.takeSpec(a.spec)
+		c.causes.start = CauseDefinition
 		if c.enabled() {
 			c.step(event{kind: evStart})
 		}
@@ -148,6 +166,7 @@ func (a applyCommand) do(c *container) {
 		c.takeSpec(a.spec)
 		before := c.m.state
 		if !c.ending {
+			c.causes.start, c.causes.stop = CauseDefinition, CauseDefinition
 			c.step(event{kind: evReplace})
 		}
 		if c.m.finding() { // it may have been changed back
@@ -181,6 +200,7 @@ func (c *container) startIfNewlyEnabled(was bool) bool {
 	if was || !c.enabled() || c.stoppedByHand || c.ending || c.m.state != StateStopped && !c.m.finding() {
 		return false
 	}
+	c.causes.start = CauseDefinition
 	c.step(event{kind: evStart})
 	return true
 }

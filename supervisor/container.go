@@ -44,6 +44,7 @@ type container struct {
 	afterUpdate  *action        // run or remove that waits for the update to end
 	applyLater   []applyCommand // definitions that came during an update
 
+	causes        causes
 	stoppedByHand bool
 	override      *bool
 	refused       string // what is wrong with the newest definition
@@ -69,11 +70,14 @@ func (c *container) loop() {
 	c.timer = time.NewTimer(time.Hour)
 	c.timer.Stop()
 	defer c.timer.Stop()
+	c.causes.start = CauseDaemon
 	c.perform(c.m.begin(c.m.ifLost))
 	switch {
 	case c.ending:
+		c.causes.stop = CauseShutdown
 		c.step(event{kind: evShutdown})
 	case c.stoppedByHand: // and perhaps not down yet when the last daemon ended
+		c.causes.stop = CauseHand
 		c.step(event{kind: evStop})
 	}
 	c.publish()
@@ -110,44 +114,6 @@ func (c *container) step(e event) {
 	c.tell(e, before, lastExit)
 }
 
-// tell turns what the machine did into events for others.
-func (c *container) tell(e event, before State, lastExit *Exit) {
-	m := &c.m
-	switch {
-	case e.kind == evStarted && m.alive:
-		c.emit(EventStarted, nil)
-	case e.kind == evFound && m.alive:
-		c.emit(EventAdopted, nil)
-	}
-	if m.lastExit != lastExit {
-		switch m.lastExit.Reason {
-		case ReasonStartFailed:
-			c.emit(EventStartFailed, m.err)
-		case ReasonStopped:
-			c.emit(EventStopped, nil)
-		default:
-			c.emit(EventExited, nil)
-		}
-	}
-	if m.state != before {
-		switch m.state {
-		case StateBackoff:
-			c.emit(EventRestart, nil)
-		case StateFailed:
-			c.emit(EventFailed, m.err)
-		}
-	}
-	if (e.kind == evRemoved || e.kind == evLost) && e.err != nil {
-		c.emit(EventError, e.err)
-	}
-}
-
-func (c *container) emit(t EventType, err error) {
-	if c.sup.cfg.OnEvent != nil {
-		c.sup.cfg.OnEvent(Event{Type: t, At: time.Now(), Snapshot: c.snapshot(), Err: err})
-	}
-}
-
 // perform does what the machine asks for.
 func (c *container) perform(actions []action) {
 	for _, a := range actions {
@@ -163,6 +129,7 @@ func (c *container) perform(actions []action) {
 			c.signal(c.m.stop.Signal)
 		case actKillAll:
 			proc := c.proc
+			c.causes.overdue = c.m.stop.Timeout > 0
 			c.sup.spawn(func() {
 				if err := proc.KillAll(); err != nil {
 					c.send(result{warn: fmt.Errorf("cannot kill it: %w", err)})
@@ -185,7 +152,7 @@ func (c *container) perform(actions []action) {
 func (c *container) call(a action) {
 	switch a.kind {
 	case actRun:
-		c.bundle, c.warning, c.updateFailed = c.spec.Bundle, nil, false
+		c.bundle, c.warning, c.updateFailed, c.causes.overdue = c.spec.Bundle, nil, false, false
 		c.m.stop = c.spec.Stop
 		c.limits = fingerprint(c.spec)
 		run := runCall{gen: a.gen, spec: c.spec, giveUp: c.sup.cfg.StartTimeout}
@@ -217,7 +184,7 @@ func (c *container) send(r result) {
 func (c *container) take(r result) {
 	if r.warn != nil {
 		c.warning = r.warn
-		c.emit(EventError, r.warn)
+		c.emitError(r.warn)
 	}
 	switch {
 	case r.saved != nil:
@@ -275,7 +242,7 @@ func (c *container) abandon() {
 func (c *container) signal(sig syscall.Signal) {
 	if err := c.proc.Signal(sig); err != nil {
 		c.warning = fmt.Errorf("cannot send it SIG%s: %w", signalName(sig), err)
-		c.emit(EventError, c.warning)
+		c.emitError(c.warning)
 	}
 }
 
@@ -302,14 +269,14 @@ func (c *container) afterUpdating(u *updateCall) {
 	case u.err == nil:
 		c.takeSpec(u.spec)
 		c.m.stop, c.limits = u.spec.Stop, fingerprint(u.spec)
-		c.emit(EventUpdated, nil)
+		c.emit(Event{Type: EventUpdated})
 	case gone && u.reply != nil: // the next instance starts with them
 		c.takeSpec(u.spec)
 		outcome, u.err = OutcomeChanged, nil
 	case gone:
 	case u.reply == nil:
 		c.warning, c.updateFailed = u.err, true
-		c.emit(EventError, u.err)
+		c.emitError(u.err)
 	}
 	if u.reply != nil {
 		u.reply <- applyReply{outcome: outcome, err: u.err}

@@ -320,6 +320,7 @@ type house struct {
 	*Supervisor
 	rt    *fakeRuntime
 	store *fakeStore
+	npd   *Spec // of the one container that a test is about
 }
 
 func newHouse(seed uint64) *house {

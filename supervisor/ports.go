@@ -70,6 +70,9 @@ type ExitStatus struct {
 	Known     bool               // false: nobody could see it
 	Wait      syscall.WaitStatus // if Known
 	OOMKilled bool               // ended by SIGKILL, and its cgroup counts an OOM kill of this instance
+	// MemoryPeak is the most memory that all of the container's processes used at one time, in bytes; 0 when it could not
+	// be read. It may be there when Known is not.
+	MemoryPeak uint64
 }
 
 // Output opens where a container's output goes.

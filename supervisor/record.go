@@ -89,7 +89,7 @@ func (c *container) recordSaved(call *saveCall) {
 	had := c.record.err
 	if c.record.done(call) {
 		if had == nil {
-			c.emit(EventError, call.err)
+			c.emitError(call.err)
 		}
 		time.AfterFunc(saveAgain, func() { c.send(result{retry: true}) })
 	}

@@ -111,7 +111,10 @@ func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) e
 	c.made = installed.Hash
 	c.m.replaceFound = installed.Hash != "" && installed.Hash != spec.Hash
 	if err != nil {
-		c.emit(EventError, c.warning)
+		c.emitError(c.warning)
+	}
+	if i := record.Instance; i != nil && i.BootID != s.cfg.BootID {
+		c.emit(Event{Type: EventLost, Why: "it ended with the machine"})
 	}
 	s.spawn(c.loop)
 	return nil
@@ -175,7 +178,7 @@ func (s *Supervisor) Remove(ctx context.Context, name string) error {
 	if err := s.cfg.Store.Delete(name); err != nil {
 		return fmt.Errorf("cannot forget %q: %w", name, err)
 	}
-	c.emit(EventRemoved, nil)
+	c.emit(Event{Type: EventRemoved})
 	return nil
 }
 

@@ -173,9 +173,13 @@ func (d *Daemon) logEvent(e supervisor.Event) {
 	case supervisor.EventStarted, supervisor.EventAdopted:
 		log.Info("container "+string(e.Type), "pid", s.Pid, "restarts", s.Restarts)
 	case supervisor.EventExited, supervisor.EventStopped:
-		log.Info("container ended", "how", s.LastExit.String())
+		log.Info("container ended", "how", s.LastExit.String(), "ran", e.Ran)
+	case supervisor.EventLost:
+		log.Warn("container ended with the machine")
 	case supervisor.EventRestart:
-		log.Info("container will be started again", "at", s.NextStartAt)
+		log.Info("container will be started again", "why", e.Why, "at", s.NextStartAt)
+	case supervisor.EventNoRestart:
+		log.Info("container is not started again", "why", e.Why)
 	case supervisor.EventStartFailed:
 		log.Error("container cannot be started", "error", e.Err)
 	case supervisor.EventFailed:

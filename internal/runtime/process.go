@@ -78,10 +78,12 @@ func (p *process) Wait(ctx context.Context) (supervisor.ExitStatus, error) {
 	}
 	// Before the reap: whoever hears of the end next may delete the cgroup.
 	kills, counted := p.cgroup.oomKills()
+	peak := p.cgroup.memoryPeak()
 	status, err := p.exitStatus(ctx)
 	if err != nil {
 		return supervisor.ExitStatus{}, p.waitError(err)
 	}
+	status.MemoryPeak = peak
 	if status.Known && status.Wait.Signaled() && status.Wait.Signal() == syscall.SIGKILL {
 		p.mu.Lock()
 		before := p.oomKills
