@@ -1,5 +1,5 @@
-// Package notify tells the service manager how the daemon is doing, as sd_notify(3) has it, and proves to its watchdog
-// that the daemon's loops answer.
+// Package notify tells the service manager how the daemon is doing, as sd_notify(3) has it, proves to its watchdog that the
+// daemon's loops answer, and keeps open files for the next daemon.
 //
 // It promises that a message is sent whole or not at all, that text from outside cannot add assignments to it, that a
 // service manager which does not read holds nobody up for longer than a second, and that no ping is sent while a loop
@@ -20,6 +20,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
@@ -37,13 +38,16 @@ type Environment struct {
 	// Watchdog is how often the service manager wants to hear from this process, 0 for never. It comes from
 	// $WATCHDOG_USEC, and counts only if $WATCHDOG_PID is this process or not set.
 	Watchdog time.Duration
+	// Descriptors are what the service manager has handed over ($LISTEN_FDS): what an earlier daemon kept there, by its name.
+	// Children do not inherit them. NewDescriptors takes them.
+	Descriptors []*os.File
 }
 
 // TakeEnvironment reads the service manager's variables and removes them, so that no child inherits them. It is for the
 // daemon's first moments: the environment belongs to the whole process. The variables are removed also after an error,
 // and Socket is valid then.
 func TakeEnvironment() (Environment, error) {
-	env := Environment{Socket: os.Getenv("NOTIFY_SOCKET")}
+	env := Environment{Socket: os.Getenv("NOTIFY_SOCKET"), Descriptors: activation.Files(true)}
 	errUnset := os.Unsetenv("NOTIFY_SOCKET")
 	interval, err := daemon.SdWatchdogEnabled(true)
 	if err := errors.Join(errUnset, err); err != nil {
@@ -115,28 +119,35 @@ func (n *Notifier) send(assignments ...string) error {
 	if n == nil {
 		return nil
 	}
+	text := message(assignments)
+	if len(text) == 0 {
+		return nil
+	}
+	about, _, _ := strings.Cut(string(text), "\n")
+	conn, err := net.DialUnix(n.addr.Net, nil, &n.addr)
+	if err != nil {
+		return fmt.Errorf("cannot notify the service manager of %s: %w", about, err)
+	}
+	defer conn.Close()
+	err = conn.SetWriteDeadline(time.Now().Add(sendTimeout))
+	if err == nil {
+		_, err = conn.Write(text)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot notify the service manager of %s: %w", about, err)
+	}
+	return nil
+}
+
+// message joins the assignments that are not empty.
+func message(assignments []string) []byte {
 	lines := assignments[:0:0]
 	for _, a := range assignments {
 		if a != "" {
 			lines = append(lines, a)
 		}
 	}
-	if len(lines) == 0 {
-		return nil
-	}
-	conn, err := net.DialUnix(n.addr.Net, nil, &n.addr)
-	if err != nil {
-		return fmt.Errorf("cannot notify the service manager of %s: %w", lines[0], err)
-	}
-	defer conn.Close()
-	err = conn.SetWriteDeadline(time.Now().Add(sendTimeout))
-	if err == nil {
-		_, err = conn.Write([]byte(strings.Join(lines, "\n")))
-	}
-	if err != nil {
-		return fmt.Errorf("cannot notify the service manager of %s: %w", lines[0], err)
-	}
-	return nil
+	return []byte(strings.Join(lines, "\n"))
 }
 
 // statusLine makes one STATUS= line of any text, and nothing of an empty one. systemd drops a whole message that is not

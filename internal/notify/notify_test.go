@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -196,7 +197,7 @@ func TestTakeEnvironment(t *testing.T) {
 	}{
 		{name: "nothing"},
 		{name: "socket", socket: "/run/n", want: Environment{Socket: "/run/n"}},
-		{name: "watchdog", socket: "@n", usec: "30000000", pid: me, want: Environment{"@n", 30 * time.Second}},
+		{name: "watchdog", socket: "@n", usec: "30000000", pid: me, want: Environment{Socket: "@n", Watchdog: 30 * time.Second}},
 		{name: "watchdog without pid", usec: "1", want: Environment{Watchdog: time.Microsecond}},
 		{name: "another's watchdog", usec: "30000000", pid: "1"},
 		{name: "garbage", socket: "/run/n", usec: "soon", want: Environment{Socket: "/run/n"}, fails: true},
@@ -212,7 +213,7 @@ func TestTakeEnvironment(t *testing.T) {
 				}
 			}
 			got, err := TakeEnvironment()
-			if got != c.want || (err != nil) != c.fails {
+			if !reflect.DeepEqual(got, c.want) || (err != nil) != c.fails {
 				t.Errorf("got %+v, %v", got, err)
 			}
 			for _, k := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
