@@ -42,6 +42,7 @@ type Daemon struct {
 	log      *slog.Logger
 
 	notifier    *notify.Notifier
+	descriptors *notify.Descriptors // what outlives this daemon; nil until open has made it
 	watchdog    time.Duration
 	runtime     *runtime.Runtime
 	supervisor  *supervisor.Supervisor
@@ -86,6 +87,7 @@ func Run(ctx context.Context, o Options) error {
 	d.building, d.stopBuilding = context.WithCancel(d.ctx)
 	defer d.stopBuilding()
 	defer d.unlock()
+	defer func() { d.descriptors.Close() }()
 	listener, err := d.open(o.Environment)
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ func (d *Daemon) open(env notify.Environment) (listener, error) {
 	if d.notifier, err = notify.New(env.Socket); err != nil {
 		return nil, err
 	}
+	d.descriptors = notify.NewDescriptors(d.notifier, env.Descriptors, d.log)
 	for _, dir := range []string{s.StateDir, s.RunDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("cannot make directory: %w", err)
