@@ -15,6 +15,9 @@ type result struct {
 	proc  Process // started, found
 	ident Identity
 
+	report  *Report // of a watch with this number
+	late    bool    // the time of a watch with this number is over
+	watch   uint64
 	updated *updateCall // a live update is done
 	saved   *saveCall   // a record was written, or not
 	retry   bool        // time to try again to save

@@ -231,5 +231,5 @@ func (c *container) agree() {
 
 // sameSettings tells whether two specs with one hash ask for the same supervision.
 func sameSettings(a, b *Spec) bool {
-	return a.Enabled == b.Enabled && a.Stop == b.Stop && reflect.DeepEqual(a.Restart, b.Restart)
+	return a.Enabled == b.Enabled && a.Stop == b.Stop && reflect.DeepEqual(a.Restart, b.Restart) && sameProbes(a, b)
 }

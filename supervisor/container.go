@@ -45,6 +45,7 @@ type container struct {
 	applyLater   []applyCommand // definitions that came during an update
 
 	causes        causes
+	health        watching
 	stoppedByHand bool
 	override      *bool
 	refused       string // what is wrong with the newest definition
@@ -93,6 +94,7 @@ func (c *container) loop() {
 			c.abandon()
 			return
 		}
+		c.keepWatch() // probes may have been changed
 		c.keepRecord()
 		c.publish()
 		if c.settle() {
@@ -111,6 +113,7 @@ func (c *container) step(e event) {
 	lastExit := c.m.lastExit
 	actions := c.m.step(e)
 	c.perform(actions)
+	c.keepWatch()
 	c.tell(e, before, lastExit)
 }
 
@@ -189,6 +192,10 @@ func (c *container) take(r result) {
 	switch {
 	case r.saved != nil:
 		c.recordSaved(r.saved)
+	case r.report != nil && r.watch == c.health.number:
+		c.heed(*r.report)
+	case r.late && r.watch == c.health.number:
+		c.noteLate()
 	case r.retry:
 		c.record.retryDue = true
 	case r.updated != nil:
@@ -234,6 +241,7 @@ func (c *container) release() {
 
 // abandon leaves the container to the next daemon.
 func (c *container) abandon() {
+	c.endWatch()
 	if c.proc != nil {
 		_ = c.proc.Close() // the process itself is not touched
 	}

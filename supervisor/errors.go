@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ErrNoContainer is the answer for a name that the supervisor does not know.
@@ -19,6 +20,19 @@ type StartLimitError struct {
 
 func (e *StartLimitError) Error() string {
 	return fmt.Sprintf("cannot start %q: it was started %d times within %s", e.Name, e.Limit.Burst, e.Limit.Interval)
+}
+
+// Error says why the instance is ended.
+func (u *Unhealthy) Error() string { return "unhealthy: " + u.Why }
+
+// LateError says that a container runs, but was not ready in time.
+type LateError struct {
+	Name    string
+	Timeout time.Duration
+}
+
+func (e *LateError) Error() string {
+	return fmt.Sprintf("%q runs, but was not ready within %s", e.Name, e.Timeout)
 }
 
 // NotRunningError is the answer to what only a running container can take.

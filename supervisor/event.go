@@ -23,6 +23,10 @@ const (
 	EventEnabled     EventType = "enabled"      // by hand
 	EventDisabled    EventType = "disabled"     // by hand
 	EventReset       EventType = "reset-failed" // by hand
+	EventReady       EventType = "ready"        // it is up, for those that wait for it
+	EventUnready     EventType = "unready"      // it runs, and is not ready any more; Err says so when it was not in time
+	EventHealthy     EventType = "healthy"      // its probes say that it works
+	EventUnhealthy   EventType = "unhealthy"    // they say that it does not; Err says why
 	EventError       EventType = "error"        // something else went wrong; supervision goes on
 )
 

@@ -318,13 +318,14 @@ func (b fakeBundle) Path() string                            { return b.path }
 // house is a supervisor in its fake world.
 type house struct {
 	*Supervisor
-	rt    *fakeRuntime
-	store *fakeStore
-	npd   *Spec // of the one container that a test is about
+	rt      *fakeRuntime
+	store   *fakeStore
+	monitor *fakeMonitor
+	npd     *Spec // of the one container that a test is about
 }
 
 func newHouse(seed uint64) *house {
-	h := &house{rt: newFakeRuntime(seed), store: &fakeStore{records: map[string]Record{}}}
+	h := &house{rt: newFakeRuntime(seed), store: &fakeStore{records: map[string]Record{}}, monitor: &fakeMonitor{watches: map[string]*fakeWatch{}}}
 	h.open("boot")
 	return h
 }
@@ -332,7 +333,7 @@ func newHouse(seed uint64) *house {
 // open begins a daemon's life in the same world.
 func (h *house) open(boot string) {
 	h.Supervisor = New(Config{
-		Runtime: h.rt, Store: h.store, Output: fakeOutput{}, BootID: boot, MaxStarts: 4,
+		Runtime: h.rt, Store: h.store, Output: fakeOutput{}, Monitor: h.monitor, BootID: boot, MaxStarts: 4,
 		Rand: func() float64 { return 0 },
 	})
 }

@@ -22,22 +22,24 @@ const (
 	evStartFailed eventKind = "start-failed" // the run call failed, or was never made
 	evExited      eventKind = "exited"       // the instance ended
 	evRemoved     eventKind = "removed"      // the remove call is done, with or without success
+	evUnhealthy   eventKind = "unhealthy"    // the instance runs, but does not work
 	evTimer       eventKind = "timer"        // the timer set last fired
 )
 
 var eventKinds = []eventKind{evStart, evStop, evShutdown, evRestart, evReplace, evResetFailed, evUnblocked, evFound,
-	evLost, evStarted, evStartFailed, evExited, evRemoved, evTimer}
+	evLost, evStarted, evStartFailed, evExited, evRemoved, evUnhealthy, evTimer}
 
 // event is one thing that happened. Time and chance come in with it: the machine has neither.
 type event struct {
 	kind   eventKind
-	gen    uint64        // started, start-failed, exited, removed: of which instance
+	gen    uint64        // started, start-failed, exited, removed, unhealthy: of which instance
 	timer  uint64        // timer: which one
 	now    time.Time     //
 	random float64       // in [0, 1), for jitter
 	status ExitStatus    // exited
 	ran    time.Duration // started, found, exited: how long the instance has run
-	err    error         // start-failed, removed; lost: nobody can tell whether it runs
+	err    error         // start-failed, removed, unhealthy; lost: nobody can tell whether it runs
+	final  bool          // unhealthy: it is not to be started again
 	clean  bool          // start-failed, lost: the runtime has nothing of it
 }
 
@@ -113,6 +115,8 @@ type machine struct {
 	lastExit  *Exit
 	err       error // of the last start or remove, nil after a success
 	adopted   bool
+	// sick is why the instance is being ended that was found unhealthy; nil in all states but stopping.
+	sick *Unhealthy
 
 	// ifLost is what to do when find finds nothing, replaceFound that what it finds is of another definition.
 	ifLost       lostPlan
@@ -124,6 +128,7 @@ type lostPlan struct {
 	state State         // stopped, exited, failed: stay so; backoff: wait after; starting: start at once; running: it ended unseen
 	after time.Duration // backoff
 	ran   time.Duration // running: since its start
+	sick  *Unhealthy    // running: it was being ended for that
 }
 
 // cell is the entry of the table for one state and one event.
@@ -139,22 +144,23 @@ var table = map[State]map[eventKind]cell{
 		evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
 		evStop: (*machine).clean, evShutdown: (*machine).clean,
 		evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore,
-		evExited: ignore,
+		evExited: ignore, evUnhealthy: ignore,
 	},
 	StateWaiting: {
 		evStop: (*machine).rest, evShutdown: (*machine).rest, evUnblocked: (*machine).startNow, evResetFailed: (*machine).forgive,
 		evStart: ignore, evRestart: ignore, evReplace: ignore, evFound: ignore, evLost: ignore, evStarted: ignore,
-		evStartFailed: ignore, evExited: ignore, evRemoved: ignore, evTimer: ignore,
+		evStartFailed: ignore, evExited: ignore, evRemoved: ignore, evUnhealthy: ignore, evTimer: ignore,
 	},
 	StateStarting: {
 		evStop: (*machine).down, evShutdown: (*machine).down, evRestart: (*machine).downAndUp, evReplace: (*machine).replaceRunning,
 		evStarted: (*machine).run, evStartFailed: (*machine).failStart, evRemoved: (*machine).runAfterRemove,
 		evFound: (*machine).adopt, evLost: (*machine).lose, evResetFailed: (*machine).forgive,
 		evStart: (*machine).startOnceFound, evTimer: (*machine).find, evUnblocked: ignore, evExited: ignore,
+		evUnhealthy: ignore,
 	},
 	StateRunning: {
 		evStop: (*machine).down, evShutdown: (*machine).down, evRestart: (*machine).downAndUp, evReplace: (*machine).replaceRunning,
-		evExited: (*machine).exit, evResetFailed: (*machine).forgive,
+		evExited: (*machine).exit, evUnhealthy: (*machine).endUnhealthy, evResetFailed: (*machine).forgive,
 		evStart: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore,
 		evRemoved: ignore, evTimer: ignore,
 	},
@@ -162,33 +168,34 @@ var table = map[State]map[eventKind]cell{
 		evStart: (*machine).upAfterDown, evRestart: (*machine).upAfterDown, evStop: (*machine).stayDown, evShutdown: (*machine).stayDown,
 		evStarted: (*machine).stopStarted, evStartFailed: (*machine).stopUnstarted, evExited: (*machine).stopExited,
 		evRemoved: (*machine).stopRemoved, evTimer: (*machine).stopOverdue, evFound: (*machine).stopFound,
-		evLost: (*machine).stopLost, evResetFailed: (*machine).forgive,
-		evReplace: ignore, evUnblocked: ignore,
+		evLost: (*machine).stopLost, evResetFailed: (*machine).forgive, evReplace: (*machine).replaceSick,
+		evUnblocked: ignore, evUnhealthy: ignore,
 	},
 	StateBackoff: {
 		evStart: (*machine).startByHand, evRestart: (*machine).startByHand, evReplace: (*machine).startAnew, evStop: (*machine).rest,
 		evShutdown: (*machine).rest, evTimer: (*machine).restartOnTimer, evRemoved: (*machine).removedAtRest,
 		evResetFailed: (*machine).forgive,
 		evUnblocked:   ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore, evExited: ignore,
+		evUnhealthy: ignore,
 	},
 	StateExited: {
 		evStart: (*machine).startByHand, evRestart: (*machine).startByHand, evStop: (*machine).rest,
 		evResetFailed: (*machine).forgive, evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
 		evShutdown: (*machine).clean, evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore,
-		evStartFailed: ignore, evExited: ignore,
+		evStartFailed: ignore, evExited: ignore, evUnhealthy: ignore,
 	},
 	StateFailed: {
 		evStart: (*machine).startByHand, evRestart: (*machine).startByHand, evReplace: (*machine).startAnew, evStop: (*machine).rest,
 		evResetFailed: (*machine).resetFailed, evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
 		evShutdown: (*machine).clean, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore,
-		evExited: ignore,
+		evExited: ignore, evUnhealthy: ignore,
 	},
 }
 
 // step takes one event. What speaks of an earlier instance or an earlier timer is dropped here, before any state.
 func (m *machine) step(e event) []action {
 	switch e.kind {
-	case evStarted, evStartFailed, evExited, evRemoved, evFound, evLost:
+	case evStarted, evStartFailed, evExited, evRemoved, evFound, evLost, evUnhealthy:
 		if e.gen != m.gen {
 			return nil
 		}

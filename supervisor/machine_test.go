@@ -51,6 +51,8 @@ func TestStories(t *testing.T) {
 	}
 	ran := func(d time.Duration) func(*event) { return func(e *event) { e.ran = d } }
 	status := func(s ExitStatus) func(*event) { return func(e *event) { e.status = s } }
+	sick := func(e *event) { e.err = errors.New("it does not answer") }
+	finally := func(e *event) { sick(e); e.final = true }
 	fails := func(e *event) { e.err = errors.New("runc says no") }
 	stories := map[string][]row{
 		"start, exit, restart after the delay": {
@@ -137,6 +139,36 @@ func TestStories(t *testing.T) {
 		"a changed definition between two instances changes nothing but what is started": {
 			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"exited", "backoff", "set-timer(15s) remove", nil},
 			{"timer", "starting", "", nil}, {"replace", "starting", "", nil}, {"removed", "starting", "run", nil},
+		},
+		"unhealthy: stop signal, SIGKILL to all, remove, restart after a delay that grows": {
+			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"unhealthy", "stopping", "signal set-timer(10s)", sick},
+			{"timer", "stopping", "kill-all set-timer(5s)", nil}, {"exited", "backoff", "set-timer(15s) remove", status(signaled(9))},
+			{"removed", "backoff", "", nil}, {"timer", "starting", "run", nil}, {"started", "running", "", nil},
+			{"unhealthy", "stopping", "signal set-timer(10s)", sick}, {"exited", "backoff", "set-timer(27.3s) remove", status(signaled(15))},
+		},
+		"a stop wins over a probe's verdict": {
+			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"unhealthy", "stopping", "signal set-timer(10s)", sick},
+			{"stop", "stopping", "", nil}, {"exited", "stopping", "cancel-timer remove", nil}, {"removed", "stopped", "", nil},
+		},
+		"a verdict that comes during a stop changes nothing": {
+			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"stop", "stopping", "signal set-timer(10s)", nil},
+			{"unhealthy", "stopping", "", sick}, {"exited", "stopping", "cancel-timer remove", nil}, {"removed", "stopped", "", nil},
+		},
+		"a verdict on an earlier instance changes nothing": {
+			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"exited", "backoff", "set-timer(15s) remove", nil},
+			{"removed", "backoff", "", nil}, {"timer", "starting", "run", nil}, {"started", "running", "", nil}, {"old+unhealthy", "running", "", sick},
+		},
+		"unhealthy, and not to be started again": {
+			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"unhealthy", "stopping", "signal set-timer(10s)", finally},
+			{"exited", "exited", "cancel-timer remove", nil}, {"removed", "exited", "", nil}, {"start", "starting", "run", nil},
+		},
+		"a start by hand while an unhealthy instance ends has no delay": {
+			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"unhealthy", "stopping", "signal set-timer(10s)", sick},
+			{"start", "stopping", "", nil}, {"exited", "stopping", "cancel-timer remove", nil}, {"removed", "starting", "run", nil},
+		},
+		"a changed definition while an unhealthy instance ends has no delay": {
+			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"unhealthy", "stopping", "signal set-timer(10s)", sick},
+			{"replace", "stopping", "", nil}, {"exited", "stopping", "cancel-timer remove", nil}, {"removed", "starting", "run", nil},
 		},
 		"shutdown leaves nothing": {
 			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"shutdown", "stopping", "signal set-timer(10s)", nil},
@@ -248,6 +280,9 @@ func TestMachineInvariants(t *testing.T) {
 			if (timer != 0) != (m.timer != 0) || timer != m.timer {
 				t.Fatalf("timer %d is set, the machine thinks %d", timer, m.timer)
 			}
+			if m.sick != nil && (m.state != StateStopping || !m.alive) {
+				t.Fatalf("%s for being unhealthy, alive %v", m.state, m.alive)
+			}
 			if m.state == StateBackoff && timer == 0 {
 				t.Fatal("backoff without a timer")
 			}
@@ -268,11 +303,12 @@ func TestMachineInvariants(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "s")) * time.Second)
 			e := event{now: now, random: 0.5}
-			switch rapid.IntRange(0, 5).Draw(t, "what") {
+			switch rapid.IntRange(0, 6).Draw(t, "what") {
 			case 0: // somebody wants something
 				e.kind = rapid.SampledFrom([]eventKind{evStart, evStop, evRestart, evReplace, evResetFailed, evShutdown}).Draw(t, "command")
 			case 1: // something that nobody waits for
-				e.kind = rapid.SampledFrom([]eventKind{evStarted, evStartFailed, evExited, evRemoved, evFound, evLost, evTimer}).Draw(t, "stale")
+				e.kind = rapid.SampledFrom([]eventKind{evStarted, evStartFailed, evExited, evRemoved, evFound, evLost, evUnhealthy, evTimer}).Draw(t, "stale")
+				e.err = errors.New("stale")
 				e.gen, e.timer = m.gen-1, m.timer+7
 			case 2, 3: // an answer
 				if len(pending) == 0 {
@@ -303,14 +339,19 @@ func TestMachineInvariants(t *testing.T) {
 				e.kind, e.gen = evExited, m.gen
 				e.status = rapid.SampledFrom([]ExitStatus{{}, exited(0), exited(3), signaled(9), signaled(15)}).Draw(t, "status")
 				e.ran = time.Duration(rapid.IntRange(0, 1200).Draw(t, "ran")) * time.Second
-			case 5:
+			case 5: // a verdict, of which the last one may be long in coming
+				if m.gen == 0 {
+					continue
+				}
+				e.kind, e.gen, e.err, e.final = evUnhealthy, m.gen, errors.New("it hangs"), rapid.Bool().Draw(t, "final")
+			case 6:
 				if timer == 0 {
 					continue
 				}
 				e.kind, e.timer = evTimer, timer
 				timer = 0
 			}
-			wasStopping := m.state == StateStopping && !m.startNext
+			wasStopping := m.state == StateStopping && !m.startNext && m.sick == nil
 			do(m.step(e))
 			// A stop wins: only a new wish to start leads out of it.
 			if wasStopping && !slices.Contains([]State{StateStopping, StateStopped}, m.state) {

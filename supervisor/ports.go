@@ -82,6 +82,49 @@ type Output interface {
 	Open(name string) (stdout, stderr *os.File, err error)
 }
 
+// Monitor finds out how running containers are.
+type Monitor interface {
+	// Watch begins to look after an instance and calls report from any goroutine, first soon with what is known at once,
+	// then whenever something of it changed. It is called for containers alone that have probes, or are ready on more than
+	// their start. report does not take long, but it may wait for the supervisor, and so must not be called by Watch
+	// itself. stop ends the watch and must not wait for a report that is under way; what is reported later changes nothing.
+	Watch(in Instance, report func(Report)) (stop func())
+}
+
+// Instance is what a Monitor watches.
+type Instance struct {
+	Spec     *Spec
+	Identity Identity
+	// StartedAt carries a monotonic reading.
+	StartedAt time.Time
+	// Adopted: an earlier daemon started it. Ready: it was ready when it was last seen; an adopted instance that was, or one
+	// whose probes were changed while it runs, need not come up again.
+	Adopted bool
+	Ready   bool
+}
+
+// Report is how a watched instance is.
+type Report struct {
+	Health Health
+	// Ready: its readiness probe says so, without one its startup probe, with ReadyNotify the container itself. It is true
+	// where nothing of that is defined.
+	Ready bool
+	// Unhealthy is why the liveness or the startup probe says that something must be done, empty when it does not. What is
+	// done says OnFailure.
+	Unhealthy string
+	OnFailure OnFailure
+}
+
+// OnFailure is what follows when an instance is found unhealthy.
+type OnFailure string
+
+// The consequences.
+const (
+	OnFailureRestart OnFailure = "restart" // it is ended, and the restart policy goes on from there; empty is the same
+	OnFailureNone    OnFailure = "none"    // it is told, and nothing else
+	OnFailureStop    OnFailure = "stop"    // it is ended, and not started again before the next boot or by hand
+)
+
 // Store keeps what has to outlive the daemon. Calls for one name never overlap.
 type Store interface {
 	// Load returns the zero Record for a name it does not know.
@@ -102,13 +145,23 @@ type Record struct {
 	EnabledOverride *bool `json:"enabledOverride,omitempty"`
 	State           State `json:"state"`
 	// Instance is the one that was last seen running, nil when none was.
-	Instance    *Identity   `json:"instance,omitempty"`
-	StartedAt   *time.Time  `json:"startedAt,omitempty"`
+	Instance  *Identity  `json:"instance,omitempty"`
+	StartedAt *time.Time `json:"startedAt,omitempty"`
+	// Ready and Health are the last that was known of the instance, Unhealthy is set while it is ended because of it.
+	Ready       bool        `json:"ready,omitempty"`
+	Health      Health      `json:"health,omitempty"`
+	Unhealthy   *Unhealthy  `json:"unhealthy,omitempty"`
 	Restarts    int         `json:"restarts"`
 	Attempt     int         `json:"attempt"`          // consecutive restarts, for the delay
 	Starts      []time.Time `json:"starts,omitempty"` // within the start limit's interval
 	NextStartAt *time.Time  `json:"nextStartAt,omitempty"`
 	LastExit    *Exit       `json:"lastExit,omitempty"`
+}
+
+// Unhealthy is why an instance is ended that works no more.
+type Unhealthy struct {
+	Why   string `json:"why"`
+	Final bool   `json:"final,omitempty"` // it is not started again
 }
 
 // RecordVersion is the version of Record that this program writes.

@@ -103,7 +103,8 @@ func (c *container) currentRecord() Record {
 		State: m.state, Restarts: m.restarts, Attempt: m.attempt, Starts: wallTimes(m.starts), LastExit: m.lastExit,
 	}
 	if m.alive {
-		r.Instance, r.StartedAt = c.ident, wallTime(m.startedAt)
+		r.Instance, r.StartedAt, r.Unhealthy = c.ident, wallTime(m.startedAt), m.sick
+		r.Ready, r.Health = c.health.ready, c.health.verdict
 	}
 	if m.state == StateBackoff {
 		r.NextStartAt = wallTime(m.nextStart)
@@ -126,13 +127,14 @@ func (c *container) restore(r Record, now time.Time) {
 		return
 	}
 	c.stoppedByHand, c.find = r.StoppedByHand, r.Instance
+	c.health.ready, c.health.verdict = r.Ready, r.Health
 	m.restarts, m.attempt, m.starts = r.Restarts, r.Attempt, r.Starts
 	switch {
 	case c.stoppedByHand:
 	case r.State == StateExited || r.State == StateFailed:
 		plan.state = r.State
 	case r.Instance != nil:
-		plan.state = StateRunning // it ended, and nobody saw how
+		plan.state, plan.sick = StateRunning, r.Unhealthy // it ended, and nobody saw how
 		if r.StartedAt != nil {
 			plan.ran = now.Sub(*r.StartedAt)
 		}

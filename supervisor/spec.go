@@ -19,7 +19,39 @@ type Spec struct {
 	Bundle    Bundle
 	Restart   RestartPolicy
 	Stop      StopPolicy
+	Ready     ReadyPolicy
+	// Health is for the Monitor, nil without probes.
+	Health Probes
 }
+
+// Probes is what a definition asks of a running container. The supervisor does not look into it, but compares.
+type Probes interface {
+	// Empty tells that there is no probe; it can be asked of a nil pointer.
+	Empty() bool
+}
+
+// ReadyOn is what makes a running container ready for those that wait for it.
+type ReadyOn string
+
+// What a container can be ready on.
+const (
+	ReadyStarted ReadyOn = "started" // it runs; empty is the same
+	ReadyNotify  ReadyOn = "notify"  // it has said READY=1, as sd_notify(3) has it
+	ReadyProbe   ReadyOn = "probe"   // its readiness probe succeeds or, without one, its startup probe has
+)
+
+// ReadyPolicy says when a container counts as up.
+type ReadyPolicy struct {
+	On ReadyOn
+	// Timeout is how long after its start an instance may take, 0 for ever. It is not ended then, but is called late.
+	Timeout time.Duration
+}
+
+// gated tells whether more than a start is needed.
+func (p ReadyPolicy) gated() bool { return p.On == ReadyNotify || p.On == ReadyProbe }
+
+// DefaultReadyTimeout is systemd's DefaultTimeoutStartSec=.
+const DefaultReadyTimeout = 90 * time.Second
 
 // Bundle is a bundle that was built and checked, and is put in place when the instance before it has ended.
 type Bundle interface {

@@ -17,6 +17,8 @@ type Config struct {
 	Runtime Runtime
 	Output  Output
 	Store   Store
+	// Monitor tells how running containers are; nil: every container that runs is ready.
+	Monitor Monitor
 	// BootID is /proc/sys/kernel/random/boot_id.
 	BootID string
 	// MaxStarts is how many starts are under way at once; so many removals are besides. At least 1.

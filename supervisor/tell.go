@@ -27,7 +27,11 @@ func (c *container) tell(e event, before State, lastExit *Exit) {
 	why := ""
 	if m.lastExit != lastExit {
 		c.tellEnd(e)
-		why = m.policy.why(end{m.lastExit.Reason, e.status})
+		how := end{m.lastExit.Reason, e.status}
+		why = m.policy.why(how)
+		if how.reason == ReasonUnhealthy && m.state == StateExited && m.policy.restarts(how) {
+			why = "onFailure: stop"
+		}
 	}
 	if m.state != before {
 		c.tellState(e, before, why)
@@ -49,6 +53,8 @@ func (c *container) tellEnd(e event) {
 		if c.causes.overdue {
 			ended.Why = fmt.Sprintf("it did not end within %s of SIG%s", m.stop.Timeout, signalName(m.stop.Signal))
 		}
+	case m.lastExit.Reason == ReasonUnhealthy && m.err != nil:
+		ended.Why = m.err.Error()
 	case e.kind == evLost:
 		ended.Why = "it ended while no daemon was there"
 	}

@@ -101,8 +101,12 @@ func (m *machine) run(e event) []action {
 func (m *machine) adopt(e event) []action {
 	m.state, m.alive, m.dirty, m.adopted, m.err = StateRunning, true, true, true, nil
 	m.startedAt = e.now.Add(-e.ran)
-	if m.replaceFound {
+	switch sick := m.ifLost.sick; {
+	case m.replaceFound:
 		return m.replaceRunning(e)
+	case sick != nil: // the earlier daemon was about to end it
+		m.state, m.sick, m.err = StateStopping, sick, sick
+		return m.endInstance()
 	}
 	return nil
 }
@@ -114,6 +118,34 @@ func (m *machine) exit(e event) []action {
 	m.resetAfter(e.ran)
 	m.err = nil
 	return append(m.ended(e, end{reasonOf(e.status), e.status}), m.remove())
+}
+
+// endUnhealthy ends an instance that does not work. What follows is decided when it has ended.
+func (m *machine) endUnhealthy(e event) []action {
+	m.sick = &Unhealthy{Why: e.err.Error(), Final: e.final}
+	m.state, m.startNext, m.err = StateStopping, false, m.sick
+	return m.endInstance()
+}
+
+// sickExited is the end of such an instance, to which nobody has said anything since.
+func (m *machine) sickExited(e event) []action {
+	sick := m.sick
+	m.sick, m.err = nil, sick
+	m.resetAfter(e.ran)
+	how := end{ReasonUnhealthy, e.status}
+	if m.startNext {
+		m.lastExit = exitOf(how.reason, how.status, e.now)
+		return append(m.cancelTimer(), m.remove())
+	}
+	return append(m.endedAnd(e, how, !sick.Final && m.policy.restarts(how)), m.remove())
+}
+
+// replaceSick: an instance that is ended because it does not work is followed at once by one of the changed definition.
+func (m *machine) replaceSick(event) []action {
+	if m.sick != nil && !m.startNext {
+		m.attempt, m.starts, m.startNext = 0, nil, true
+	}
+	return nil
 }
 
 // resetAfter lets the delays begin anew after a stable run.
@@ -135,8 +167,12 @@ func (m *machine) failStart(e event) []action {
 
 // ended decides what follows an end.
 func (m *machine) ended(e event, how end) []action {
+	return m.endedAnd(e, how, m.policy.restarts(how))
+}
+
+func (m *machine) endedAnd(e event, how end, restart bool) []action {
 	m.lastExit = exitOf(how.reason, how.status, e.now)
-	if !m.policy.restarts(how) {
+	if !restart {
 		m.state = StateExited
 		if how.reason == ReasonStartFailed {
 			m.state = StateFailed
@@ -162,7 +198,11 @@ func (m *machine) lose(e event) []action {
 	switch plan.state {
 	case StateRunning:
 		m.resetAfter(plan.ran)
-		as = m.ended(e, end{reason: ReasonUnknown})
+		how := end{reason: ReasonUnknown}
+		if plan.sick != nil {
+			how.reason = ReasonUnhealthy
+		}
+		as = m.endedAnd(e, how, m.policy.restarts(how) && (plan.sick == nil || !plan.sick.Final))
 	case StateBackoff:
 		m.state, m.nextStart = StateBackoff, e.now.Add(plan.after)
 		as = []action{m.setTimer(plan.after)}
@@ -229,7 +269,7 @@ func (m *machine) upAfterDown(event) []action {
 }
 
 func (m *machine) stayDown(event) []action {
-	m.startNext = false
+	m.startNext, m.sick = false, nil
 	return nil
 }
 
@@ -262,6 +302,9 @@ func (m *machine) stopLost(e event) []action {
 
 func (m *machine) stopExited(e event) []action {
 	m.alive = false
+	if m.sick != nil {
+		return m.sickExited(e)
+	}
 	m.lastExit = exitOf(ReasonStopped, e.status, e.now)
 	return append(m.cancelTimer(), m.remove())
 }

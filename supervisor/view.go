@@ -1,6 +1,10 @@
 package supervisor
 
-import "reflect"
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+)
 
 // snapshot is the container as it is now.
 func (c *container) snapshot() Snapshot {
@@ -11,7 +15,9 @@ func (c *container) snapshot() Snapshot {
 	}
 	if m.alive && c.ident != nil {
 		s.Pid, s.StartedAt = c.ident.Pid, wallTime(m.startedAt)
-		s.Ready = m.state == StateRunning
+		if m.state == StateRunning {
+			s.Ready, s.Health = c.health.ready, cmp.Or(c.health.verdict, HealthNone)
+		}
 	}
 	if m.state == StateBackoff {
 		s.NextStartAt = wallTime(m.nextStart)
@@ -26,6 +32,8 @@ func (c *container) problem() string {
 		return c.refused
 	case c.m.err != nil:
 		return c.m.err.Error()
+	case c.health.late:
+		return fmt.Sprintf("not ready within %s", c.health.spec.Ready.Timeout)
 	case c.warning != nil:
 		return c.warning.Error()
 	case c.record.err != nil:

@@ -185,6 +185,14 @@ func (d *Daemon) logEvent(e supervisor.Event) {
 		log.Error("container cannot be started", "error", e.Err)
 	case supervisor.EventFailed:
 		log.Error("container has failed and is not started again", "error", e.Err)
+	case supervisor.EventReady:
+		log.Info("container is ready")
+	case supervisor.EventUnready:
+		log.Warn("container is not ready", "error", e.Err)
+	case supervisor.EventHealthy:
+		log.Info("container is healthy")
+	case supervisor.EventUnhealthy:
+		log.Warn("container is unhealthy", "error", e.Err)
 	case supervisor.EventUpdated:
 		log.Info("container has new limits")
 	case supervisor.EventRemoved:
