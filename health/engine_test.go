@@ -1,0 +1,412 @@
+package health
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// container stands in for one: its answers to exec probes are those of the test.
+type container struct {
+	t     *testing.T
+	mu    sync.Mutex
+	asked []time.Duration // since begin
+	begin time.Time
+	under int // probes under way
+	ends  int // that were cut short
+	do    func(ctx context.Context, n int) (ExecResult, error)
+
+	statuses []Status
+	results  []Result
+}
+
+func newContainer(t *testing.T, do func(ctx context.Context, n int) (ExecResult, error)) *container {
+	return &container{t: t, begin: time.Now(), do: do}
+}
+
+func (c *container) exec(ctx context.Context, _ []string) (ExecResult, error) {
+	c.mu.Lock()
+	if c.under++; c.under > 1 {
+		c.t.Errorf("two probes at once")
+	}
+	n := len(c.asked)
+	c.asked = append(c.asked, time.Since(c.begin))
+	c.mu.Unlock()
+	r, err := c.do(ctx, n)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.under--
+	if ctx.Err() != nil {
+		c.ends++
+	}
+	return r, err
+}
+
+func (c *container) target(p *Probes) Target {
+	return Target{
+		Probes: p, Since: c.begin, Exec: c.exec,
+		OnStatus: func(s Status, _ State) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.statuses = append(c.statuses, s)
+		},
+		OnResult: func(_ Role, _ Kind, r Result) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.results = append(c.results, r)
+		},
+	}
+}
+
+func (c *container) story() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []string
+	for _, s := range c.statuses {
+		all = append(all, words(s))
+	}
+	return strings.Join(all, ", ")
+}
+
+// probes is an exec probe of a role.
+func execProbe(role Role, change ...func(*Probe)) *Probe {
+	p := NewProbe(role)
+	p.Exec = []string{"check"}
+	for _, f := range change {
+		f(p)
+	}
+	return p
+}
+
+func always(code int) func(context.Context, int) (ExecResult, error) {
+	return func(context.Context, int) (ExecResult, error) { return ExecResult{Code: code}, nil }
+}
+
+// hang ends with its context, as an Exec that had to kill its command.
+func hang(ctx context.Context, _ int) (ExecResult, error) {
+	<-ctx.Done()
+	return ExecResult{Output: []byte("so far")}, fmt.Errorf("killed: %w", ErrTimeout)
+}
+
+func zero() float64 { return 0 }
+
+func bubble(t *testing.T, f func(t *testing.T, e *Engine)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		e := New(Config{Rand: zero})
+		defer e.Close()
+		f(t, e)
+	})
+}
+
+// wait lets fake time pass until everything that was to happen by then has.
+func wait(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func TestProbesKeepTheirBeat(t *testing.T) {
+	bubble(t, func(t *testing.T, e *Engine) {
+		c := newContainer(t, func(context.Context, int) (ExecResult, error) {
+			<-time.After(300 * time.Millisecond)
+			return ExecResult{}, nil
+		})
+		w := e.Watch(c.target(&Probes{Liveness: execProbe(RoleLiveness, func(p *Probe) { p.InitialDelay = 5 * time.Second })}))
+		wait(36 * time.Second)
+		want := []time.Duration{5 * time.Second, 15 * time.Second, 25 * time.Second, 35 * time.Second}
+		if fmt.Sprint(c.asked) != fmt.Sprint(want) {
+			t.Errorf("asked at %v, want %v", c.asked, want)
+		}
+		r := w.Reports()
+		if len(r) != 1 || len(r[0].Results) != 4 || r[0].Results[0].Duration != 300*time.Millisecond || r[0].Due.Sub(c.begin) != 45*time.Second || r[0].Streak != 4 {
+			t.Errorf("reports are %+v", r)
+		}
+		w.Stop()
+		wait(time.Minute)
+		if len(c.asked) != 4 {
+			t.Errorf("asked %d times, also after the end", len(c.asked))
+		}
+	})
+}
+
+// A probe that takes longer than its period is not begun again meanwhile, and goes on on its beat.
+func TestNeverTwoOfOneProbe(t *testing.T) {
+	bubble(t, func(t *testing.T, e *Engine) {
+		c := newContainer(t, func(context.Context, int) (ExecResult, error) {
+			<-time.After(2500 * time.Millisecond)
+			return ExecResult{}, nil
+		})
+		e.Watch(c.target(&Probes{Liveness: execProbe(RoleLiveness, func(p *Probe) { p.Period, p.Timeout = time.Second, time.Minute })}))
+		wait(7 * time.Second)
+		if want := []time.Duration{0, 3 * time.Second, 6 * time.Second}; fmt.Sprint(c.asked) != fmt.Sprint(want) {
+			t.Errorf("asked at %v, want %v", c.asked, want)
+		}
+	})
+}
+
+// What hangs is found within failures × period + timeout, whenever it begins to hang.
+func TestHangIsFoundInTime(t *testing.T) {
+	bubble(t, func(t *testing.T, e *Engine) {
+		c := newContainer(t, func(ctx context.Context, n int) (ExecResult, error) {
+			if n == 0 {
+				return ExecResult{}, nil
+			}
+			return hang(ctx, n)
+		})
+		w := e.Watch(c.target(&Probes{Liveness: execProbe(RoleLiveness)}))
+		wait(31*time.Second - 1)
+		if got := w.Status(); got.Health != Healthy {
+			t.Errorf("too early: %+v", got)
+		}
+		wait(1)
+		got := w.Status()
+		if got.Health != Unhealthy || got.Action != ActionRestart || got.Unhealthy != "liveness probe: did not end within 1s\nso far" {
+			t.Errorf("got %+v", got)
+		}
+		if r := w.Reports()[0].Results; r[3].Duration != time.Second || r[3].Outcome != Failure {
+			t.Errorf("results are %+v", r)
+		}
+		wait(time.Minute)
+		if len(c.asked) != 4 {
+			t.Errorf("asked %d times, also after the verdict", len(c.asked))
+		}
+		if got := c.story(); !strings.HasSuffix(got, "healthy ready, unhealthy restart") {
+			t.Errorf("told: %s", got)
+		}
+	})
+}
+
+func TestStartupHoldsTheOthersBack(t *testing.T) {
+	bubble(t, func(t *testing.T, e *Engine) {
+		start := newContainer(t, func(_ context.Context, n int) (ExecResult, error) { return ExecResult{Code: 3 - n}, nil })
+		live := newContainer(t, always(0))
+		target := start.target(&Probes{
+			Startup:   execProbe(RoleStartup, func(p *Probe) { p.Exec, p.Period, p.Failures = []string{"start"}, 2*time.Second, 30 }),
+			Liveness:  execProbe(RoleLiveness),
+			Readiness: execProbe(RoleReadiness),
+		})
+		both := newContainer(t, always(0))
+		target.Exec = func(ctx context.Context, command []string) (ExecResult, error) {
+			if command[0] == "start" {
+				return start.exec(ctx, command)
+			}
+			both.mu.Lock()
+			defer both.mu.Unlock()
+			live.asked = append(live.asked, time.Since(live.begin))
+			return ExecResult{}, nil
+		}
+		w := e.Watch(target)
+		wait(6*time.Second - 1)
+		if len(live.asked) != 0 || w.Status().Ready {
+			t.Errorf("the others were asked at %v; %+v", live.asked, w.Status())
+		}
+		wait(time.Second)
+		if want := "[6s 6s]"; fmt.Sprint(live.asked) != want {
+			t.Errorf("the others were asked at %v, want %s", live.asked, want)
+		}
+		wait(time.Minute)
+		if len(start.asked) != 4 {
+			t.Errorf("startup was asked %d times", len(start.asked))
+		}
+		if got := start.story(); !strings.HasPrefix(got, "starting, ") || !strings.HasSuffix(got, "healthy ready") {
+			t.Errorf("told: %s", got)
+		}
+	})
+}
+
+// A result that comes after the end of the watch is dropped, and the probe is told to end.
+func TestLateResultChangesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, e *Engine) {
+		c := newContainer(t, func(ctx context.Context, _ int) (ExecResult, error) {
+			<-ctx.Done()
+			<-time.After(10 * time.Second) // it takes its time
+			return ExecResult{Code: 1}, nil
+		})
+		w := e.Watch(c.target(&Probes{Liveness: execProbe(RoleLiveness, func(p *Probe) { p.Failures, p.Timeout = 1, time.Hour })}))
+		wait(time.Second)
+		w.Stop()
+		wait(20 * time.Second)
+		if c.under != 0 || c.ends != 1 {
+			t.Errorf("%d under way, %d cut short", c.under, c.ends)
+		}
+		if got := c.story(); got != "starting ready" || len(c.results) != 0 {
+			t.Errorf("told: %s; results: %v", got, c.results)
+		}
+	})
+}
+
+// Whoever is told may take as long as he likes, and may stop the watch: nobody else waits, and he is told the last state.
+func TestSlowListenerHoldsNothingUp(t *testing.T) {
+	bubble(t, func(t *testing.T, e *Engine) {
+		c := newContainer(t, func(_ context.Context, n int) (ExecResult, error) { return ExecResult{Code: n % 2}, nil })
+		target := c.target(&Probes{Liveness: execProbe(RoleLiveness, func(p *Probe) { p.Period, p.Failures, p.OnFailure = time.Second, 1, ActionNone })})
+		var told []string
+		target.OnStatus = func(s Status, _ State) {
+			<-time.After(10500 * time.Millisecond)
+			told = append(told, words(s))
+		}
+		w := e.Watch(target)
+		wait(35 * time.Second)
+		if len(c.asked) != 36 {
+			t.Errorf("asked %d times", len(c.asked))
+		}
+		if len(told) != 3 {
+			t.Errorf("told %v", told)
+		}
+		w.Stop()
+		wait(time.Minute)
+		if len(told) != 4 { // the call that was under way
+			t.Errorf("told %v", told)
+		}
+	})
+}
+
+// More than a number of exec probes do not run at one time; the others wait their turn, and time out from when they begin.
+func TestProbesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(Config{Rand: zero, MaxExec: 3})
+		defer e.Close()
+		var mu sync.Mutex
+		under, most, begun := 0, 0, 0
+		exec := func(ctx context.Context, _ []string) (ExecResult, error) {
+			mu.Lock()
+			under++
+			begun++
+			most = max(most, under)
+			mu.Unlock()
+			<-ctx.Done()
+			mu.Lock()
+			under--
+			mu.Unlock()
+			return ExecResult{}, ErrTimeout
+		}
+		var watches []*Watch
+		for range 10 {
+			watches = append(watches, e.Watch(Target{Probes: &Probes{Liveness: execProbe(RoleLiveness)}, Exec: exec}))
+		}
+		wait(3500 * time.Millisecond)
+		if most != 3 || begun != 10 {
+			t.Errorf("%d at most, %d begun", most, begun)
+		}
+		for _, w := range watches {
+			w.Stop()
+		}
+		wait(time.Minute)
+		if begun != 10 {
+			t.Errorf("%d begun", begun)
+		}
+		if len(e.exec.waiting) != 0 || e.exec.running != 0 || len(e.queue) != 0 {
+			t.Errorf("left: %+v, queue of %d", e.exec, len(e.queue))
+		}
+	})
+}
+
+// What cannot be carried out is unknown, told, and changes nothing.
+func TestUnknown(t *testing.T) {
+	bubble(t, func(t *testing.T, e *Engine) {
+		c := newContainer(t, func(context.Context, int) (ExecResult, error) { return ExecResult{}, fmt.Errorf("runc exec: it hangs") })
+		w := e.Watch(c.target(&Probes{Liveness: execProbe(RoleLiveness, func(p *Probe) { p.Failures = 1 })}))
+		wait(time.Minute)
+		if got := words(w.Status()); got != "starting ready" {
+			t.Errorf("got %s", got)
+		}
+		r := w.Reports()[0].Results
+		if len(r) != MaxResults || r[0].Outcome != Unknown || r[0].Output != "runc exec: it hangs" || len(c.results) != 6 && len(c.results) != 7 {
+			t.Errorf("results are %+v, told %d", r, len(c.results))
+		}
+	})
+}
+
+// First probes of instances that an earlier daemon started are spread over a whole period, those of new ones come soon.
+func TestFirstProbesAreSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		part := 0.0
+		e := New(Config{Rand: func() float64 { part += 0.125; return part }})
+		defer e.Close()
+		var fresh, adopted []time.Duration
+		for i := range 7 {
+			c := newContainer(t, always(0))
+			target := c.target(&Probes{Readiness: execProbe(RoleReadiness)})
+			target.Adopted = i > 3
+			e.Watch(target)
+			defer func() {
+				if target.Adopted {
+					adopted = append(adopted, c.asked...)
+				} else {
+					fresh = append(fresh, c.asked...)
+				}
+			}()
+		}
+		wait(9 * time.Second)
+		t.Cleanup(func() {
+			if fmt.Sprint(fresh) != "[250ms 187.5ms 125ms 62.5ms]" || fmt.Sprint(adopted) != "[8.75s 7.5s 6.25s]" {
+				t.Errorf("fresh %v, adopted %v", fresh, adopted)
+			}
+		})
+	})
+}
+
+// Whatever happens: at most one run of a probe at a time, none after the end, and the last status told is the last there
+// was.
+func TestRandomSchedules(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		type plan struct {
+			takes   time.Duration
+			outcome int // 0 success, 1 failure, 2 unknown
+		}
+		plans := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) plan {
+			return plan{rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 3 * time.Second}).Draw(rt, "takes"), rapid.IntRange(0, 2).Draw(rt, "outcome")}
+		}), 1, 30).Draw(rt, "plans")
+		stopAfter := time.Duration(rapid.IntRange(0, 40000).Draw(rt, "stop")) * time.Millisecond
+		slow := time.Duration(rapid.IntRange(0, 5).Draw(rt, "slow")) * time.Second
+		action := rapid.SampledFrom([]Action{ActionNone, ActionRestart}).Draw(rt, "action")
+		synctest.Test(t, func(t *testing.T) {
+			e := New(Config{})
+			defer e.Close()
+			c := newContainer(t, func(ctx context.Context, n int) (ExecResult, error) {
+				p := plans[n%len(plans)]
+				select {
+				case <-time.After(p.takes):
+				case <-ctx.Done():
+					return ExecResult{}, ErrTimeout
+				}
+				if p.outcome == 2 {
+					return ExecResult{}, fmt.Errorf("cannot")
+				}
+				return ExecResult{Code: p.outcome}, nil
+			})
+			target := c.target(&Probes{Liveness: execProbe(RoleLiveness, func(p *Probe) { p.Period, p.Failures, p.OnFailure = time.Second, 2, action })})
+			tell := target.OnStatus
+			target.OnStatus = func(s Status, state State) {
+				tell(s, state)
+				<-time.After(slow)
+			}
+			w := e.Watch(target)
+			wait(stopAfter)
+			last := w.Status()
+			w.Stop()
+			asked := len(c.asked)
+			wait(time.Minute)
+			if len(c.asked) != asked {
+				t.Errorf("asked after the end")
+			}
+			if slow == 0 && len(c.statuses) > 0 && c.statuses[len(c.statuses)-1] != last {
+				t.Errorf("told %+v last, but it was %+v", c.statuses[len(c.statuses)-1], last)
+			}
+			for i := 1; i < len(c.statuses); i++ {
+				if c.statuses[i] == c.statuses[i-1] {
+					t.Errorf("told twice: %+v", c.statuses[i])
+				}
+			}
+		})
+	})
+}
