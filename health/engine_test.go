@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -67,6 +68,13 @@ func (c *container) target(p *Probes) Target {
 	}
 }
 
+// times are when it was asked, since its begin.
+func (c *container) times() []time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.asked)
+}
+
 func (c *container) story() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,8 +131,8 @@ func TestProbesKeepTheirBeat(t *testing.T) {
 		w := e.Watch(c.target(&Probes{Liveness: execProbe(RoleLiveness, func(p *Probe) { p.InitialDelay = 5 * time.Second })}))
 		wait(36 * time.Second)
 		want := []time.Duration{5 * time.Second, 15 * time.Second, 25 * time.Second, 35 * time.Second}
-		if fmt.Sprint(c.asked) != fmt.Sprint(want) {
-			t.Errorf("asked at %v, want %v", c.asked, want)
+		if fmt.Sprint(c.times()) != fmt.Sprint(want) {
+			t.Errorf("asked at %v, want %v", c.times(), want)
 		}
 		r := w.Reports()
 		if len(r) != 1 || len(r[0].Results) != 4 || r[0].Results[0].Duration != 300*time.Millisecond || r[0].Due.Sub(c.begin) != 45*time.Second || r[0].Streak != 4 {
@@ -132,8 +140,8 @@ func TestProbesKeepTheirBeat(t *testing.T) {
 		}
 		w.Stop()
 		wait(time.Minute)
-		if len(c.asked) != 4 {
-			t.Errorf("asked %d times, also after the end", len(c.asked))
+		if len(c.times()) != 4 {
+			t.Errorf("asked %d times, also after the end", len(c.times()))
 		}
 	})
 }
@@ -147,8 +155,8 @@ func TestNeverTwoOfOneProbe(t *testing.T) {
 		})
 		e.Watch(c.target(&Probes{Liveness: execProbe(RoleLiveness, func(p *Probe) { p.Period, p.Timeout = time.Second, time.Minute })}))
 		wait(7 * time.Second)
-		if want := []time.Duration{0, 3 * time.Second, 6 * time.Second}; fmt.Sprint(c.asked) != fmt.Sprint(want) {
-			t.Errorf("asked at %v, want %v", c.asked, want)
+		if want := []time.Duration{0, 3 * time.Second, 6 * time.Second}; fmt.Sprint(c.times()) != fmt.Sprint(want) {
+			t.Errorf("asked at %v, want %v", c.times(), want)
 		}
 	})
 }
@@ -176,8 +184,8 @@ func TestHangIsFoundInTime(t *testing.T) {
 			t.Errorf("results are %+v", r)
 		}
 		wait(time.Minute)
-		if len(c.asked) != 4 {
-			t.Errorf("asked %d times, also after the verdict", len(c.asked))
+		if len(c.times()) != 4 {
+			t.Errorf("asked %d times, also after the verdict", len(c.times()))
 		}
 		if got := c.story(); !strings.HasSuffix(got, "healthy ready, unhealthy restart") {
 			t.Errorf("told: %s", got)
@@ -194,28 +202,27 @@ func TestStartupHoldsTheOthersBack(t *testing.T) {
 			Liveness:  execProbe(RoleLiveness),
 			Readiness: execProbe(RoleReadiness),
 		})
-		both := newContainer(t, always(0))
 		target.Exec = func(ctx context.Context, command []string) (ExecResult, error) {
 			if command[0] == "start" {
 				return start.exec(ctx, command)
 			}
-			both.mu.Lock()
-			defer both.mu.Unlock()
+			live.mu.Lock()
+			defer live.mu.Unlock()
 			live.asked = append(live.asked, time.Since(live.begin))
 			return ExecResult{}, nil
 		}
 		w := e.Watch(target)
 		wait(6*time.Second - 1)
-		if len(live.asked) != 0 || w.Status().Ready {
-			t.Errorf("the others were asked at %v; %+v", live.asked, w.Status())
+		if len(live.times()) != 0 || w.Status().Ready {
+			t.Errorf("the others were asked at %v; %+v", live.times(), w.Status())
 		}
 		wait(time.Second)
-		if want := "[6s 6s]"; fmt.Sprint(live.asked) != want {
-			t.Errorf("the others were asked at %v, want %s", live.asked, want)
+		if want := "[6s 6s]"; fmt.Sprint(live.times()) != want {
+			t.Errorf("the others were asked at %v, want %s", live.times(), want)
 		}
 		wait(time.Minute)
-		if len(start.asked) != 4 {
-			t.Errorf("startup was asked %d times", len(start.asked))
+		if len(start.times()) != 4 {
+			t.Errorf("startup was asked %d times", len(start.times()))
 		}
 		if got := start.story(); !strings.HasPrefix(got, "starting, ") || !strings.HasSuffix(got, "healthy ready") {
 			t.Errorf("told: %s", got)
@@ -249,23 +256,23 @@ func TestSlowListenerHoldsNothingUp(t *testing.T) {
 	bubble(t, func(t *testing.T, e *Engine) {
 		c := newContainer(t, func(_ context.Context, n int) (ExecResult, error) { return ExecResult{Code: n % 2}, nil })
 		target := c.target(&Probes{Liveness: execProbe(RoleLiveness, func(p *Probe) { p.Period, p.Failures, p.OnFailure = time.Second, 1, ActionNone })})
-		var told []string
-		target.OnStatus = func(s Status, _ State) {
+		tell := target.OnStatus
+		target.OnStatus = func(s Status, state State) {
 			<-time.After(10500 * time.Millisecond)
-			told = append(told, words(s))
+			tell(s, state)
 		}
 		w := e.Watch(target)
 		wait(35 * time.Second)
-		if len(c.asked) != 36 {
-			t.Errorf("asked %d times", len(c.asked))
+		if len(c.times()) != 36 {
+			t.Errorf("asked %d times", len(c.times()))
 		}
-		if len(told) != 3 {
-			t.Errorf("told %v", told)
+		if got := c.story(); strings.Count(got, ",") != 2 {
+			t.Errorf("told %s", got)
 		}
 		w.Stop()
 		wait(time.Minute)
-		if len(told) != 4 { // the call that was under way
-			t.Errorf("told %v", told)
+		if got := c.story(); strings.Count(got, ",") != 3 { // the call that was under way
+			t.Errorf("told %s", got)
 		}
 	})
 }
@@ -294,13 +301,17 @@ func TestProbesAreBounded(t *testing.T) {
 			watches = append(watches, e.Watch(Target{Probes: &Probes{Liveness: execProbe(RoleLiveness)}, Exec: exec}))
 		}
 		wait(3500 * time.Millisecond)
+		mu.Lock()
 		if most != 3 || begun != 10 {
 			t.Errorf("%d at most, %d begun", most, begun)
 		}
+		mu.Unlock()
 		for _, w := range watches {
 			w.Stop()
 		}
 		wait(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if begun != 10 {
 			t.Errorf("%d begun", begun)
 		}
@@ -340,9 +351,9 @@ func TestFirstProbesAreSpread(t *testing.T) {
 			e.Watch(target)
 			defer func() {
 				if target.Adopted {
-					adopted = append(adopted, c.asked...)
+					adopted = append(adopted, c.times()...)
 				} else {
-					fresh = append(fresh, c.asked...)
+					fresh = append(fresh, c.times()...)
 				}
 			}()
 		}
@@ -394,9 +405,9 @@ func TestRandomSchedules(t *testing.T) {
 			wait(stopAfter)
 			last := w.Status()
 			w.Stop()
-			asked := len(c.asked)
+			asked := len(c.times())
 			wait(time.Minute)
-			if len(c.asked) != asked {
+			if len(c.times()) != asked {
 				t.Errorf("asked after the end")
 			}
 			if slow == 0 && len(c.statuses) > 0 && c.statuses[len(c.statuses)-1] != last {
