@@ -270,7 +270,7 @@ func (n *node) launchBeside(args ...string) *daemon {
 	d := &daemon{ended: make(chan struct{})}
 	d.cmd = exec.Command(binary, slices.Concat([]string{
 		"daemon", "--config", n.settings(), "--containers", n.containers, "--state-dir", n.state, "--run-dir", n.run, "--log-dir", n.logs,
-		"--runtime", n.runtime, "--log-level", "debug",
+		"--runtime", n.runtime, "--log-level", "debug", "--web.listen-address", "",
 	}, n.args, args)...)
 	d.cmd.Env = append(cleanEnv(), n.env...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,6 +23,9 @@ type daemonOptions struct {
 	containers, stateDir, runDir, logDir           string
 	runtime, cgroupManager, socketGroup, readyWhen string
 	logLevel, logFormat                            string
+
+	webListenAddresses []string
+	webConfigFile      string
 }
 
 func newDaemonCommand(p *program) *cobra.Command {
@@ -49,6 +53,8 @@ func newDaemonCommand(p *program) *cobra.Command {
 	f.StringVar(&o.readyWhen, "ready-when", "", "tell systemd of readiness when all is settled (or has failed) or running")
 	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "", "text or json")
+	f.StringArrayVar(&o.webListenAddresses, "web.listen-address", nil, "`host:port` to serve metrics at, repeated for several; empty for none (default "+config.DefaultWebListenAddress+")")
+	f.StringVar(&o.webConfigFile, "web.config.file", "", "`file` with TLS and passwords for the metrics, in Prometheus' form")
 	for _, dir := range []string{"containers", "state-dir", "run-dir", "log-dir"} {
 		_ = c.MarkFlagDirname(dir)
 	}
@@ -92,6 +98,14 @@ func (o daemonOptions) settings(flags *pflag.FlagSet) (config.Settings, error) {
 			continue
 		}
 		if *dir.to, err = filepath.Abs(dir.flag); err != nil {
+			return s, err
+		}
+	}
+	if flags.Changed("web.listen-address") {
+		s.WebListenAddresses = slices.DeleteFunc(o.webListenAddresses, func(a string) bool { return a == "" })
+	}
+	if o.webConfigFile != "" {
+		if s.WebConfigFile, err = filepath.Abs(o.webConfigFile); err != nil {
 			return s, err
 		}
 	}

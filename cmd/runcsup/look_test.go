@@ -151,7 +151,7 @@ func TestShort(t *testing.T) {
 func TestVersion(t *testing.T) {
 	b := &controltest.Backend{Info: control.VersionInfo{Version: "1.2.3", Pid: 12, Runtime: "runc 1.1.5"}}
 	got := run(t, b, "version")
-	if got.code != 0 || !strings.HasPrefix(got.stdout, "runcsup ") || !strings.Contains(got.stdout, "daemon: 1.2.3 (pid 12, runc 1.1.5)\n") {
+	if got.code != 0 || !strings.HasPrefix(got.stdout, "runcsup ") || !strings.Contains(got.stdout, "daemon:  1.2.3 (pid 12, runc 1.1.5)\n") {
 		t.Errorf("got %+v", got)
 	}
 	for name, tt := range map[string]struct {

@@ -51,7 +51,7 @@ func runVersion(ctx context.Context, p *program) error {
 	fmt.Fprintf(&b, "runcsup %s\n", v.Version)
 	line := func(key, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "  %-8s%s\n", key+":", printable(value))
+			fmt.Fprintf(&b, "  %-9s%s\n", key+":", printable(value))
 		}
 	}
 	line("commit", v.Commit)
@@ -61,8 +61,19 @@ func runVersion(ctx context.Context, p *program) error {
 		line("daemon", err.Error())
 	} else {
 		line("daemon", fmt.Sprintf("%s (pid %d, %s)", daemon.Version, daemon.Pid, daemon.Runtime))
+		for _, m := range daemon.Metrics {
+			line("metrics", metricsText(m))
+		}
 	}
 	return p.print(b.String())
+}
+
+// metricsText is where metrics are served, or why not.
+func metricsText(a control.WebAddress) string {
+	if a.Error != "" {
+		return a.Address + ": not served: " + a.Error
+	}
+	return a.Address
 }
 
 // thisVersion is what the linker was told or else what the go command noted of the source.

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -80,7 +81,7 @@ func TestExamplesInTheReference(t *testing.T) {
 	got, err := ParseSettings("runcsup.yaml", []byte(all[len(all)-1][1]))
 	want := DefaultSettings()
 	want.SocketGroup = DefaultSocketGroup
-	if err != nil || got != want {
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("the defaults in docs/settings.md are %+v, %v", got, err)
 	}
 }

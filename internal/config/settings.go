@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -64,10 +65,18 @@ type Settings struct {
 	Starts         int
 	StartTimeout   time.Duration // for one start by the runtime
 	RescanInterval time.Duration // between looks for changes that no event told of; 0: never
+	// WebListenAddresses are where metrics are served, host:port each; none: nowhere but on the control socket.
+	WebListenAddresses []string
+	// WebConfigFile has TLS and passwords for them, in the form of Prometheus' exporter-toolkit; empty for neither.
+	WebConfigFile string
 }
 
 // DefaultSocketGroup is the group that packages create.
 const DefaultSocketGroup = "runcsup"
+
+// DefaultWebListenAddress is reached from the machine itself only. The ports that Prometheus keeps a list of for exporters
+// (9100 to 9999) are all taken; this one is above them, and below those that Linux gives to outgoing connections.
+const DefaultWebListenAddress = "127.0.0.1:10920"
 
 // DefaultSettings is what the daemon does without a settings file.
 func DefaultSettings() Settings {
@@ -75,6 +84,7 @@ func DefaultSettings() Settings {
 		Containers: "/etc/runcsup/containers.d", StateDir: "/var/lib/runcsup", RunDir: "/run/runcsup", LogDir: "/var/log/runcsup",
 		Runtime: "runc", CgroupManager: CgroupAuto, ReadyWhen: ReadySettled, LogLevel: slog.LevelInfo, LogFormat: LogText,
 		Watch: true, StartTimeout: time.Minute, RescanInterval: 30 * time.Second,
+		WebListenAddresses: []string{DefaultWebListenAddress},
 	}
 }
 
@@ -126,6 +136,15 @@ var settingsKeys = []key[Settings]{
 	}},
 	{"startTimeout", func(p *problems, n *node, s *Settings) { set(&s.StartTimeout)(p.positive(n)) }},
 	{"rescanInterval", func(p *problems, n *node, s *Settings) { set(&s.RescanInterval)(p.duration(n)) }},
+	{"webListenAddresses", func(p *problems, n *node, s *Settings) {
+		s.WebListenAddresses = nil
+		for _, item := range p.items(n, DefaultWebListenAddress) {
+			if v, ok := p.text(item, "host:port"); ok {
+				s.WebListenAddresses = append(s.WebListenAddresses, v)
+			}
+		}
+	}},
+	{"webConfigFile", func(p *problems, n *node, s *Settings) { set(&s.WebConfigFile)(p.hostPath(n)) }},
 }
 
 var logLevels = map[string]slog.Level{
@@ -224,6 +243,12 @@ func (s Settings) problems() []settingProblem {
 	}
 	if strings.ContainsAny(s.SocketGroup, " :/\n") {
 		add("socketGroup", "%q must be the name or number of a group, not %s", "socketGroup", quote(s.SocketGroup))
+	}
+	for _, address := range s.WebListenAddresses {
+		_, port, err := net.SplitHostPort(address)
+		if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || strconv.FormatUint(n, 10) != port {
+			add("webListenAddresses", "%q must be host:port or :port, not %s", "webListenAddresses", quote(address))
+		}
 	}
 	return all
 }

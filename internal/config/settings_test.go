@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ var defaults = Settings{
 	Containers: "/etc/runcsup/containers.d", StateDir: "/var/lib/runcsup", RunDir: "/run/runcsup", LogDir: "/var/log/runcsup",
 	Runtime: "runc", CgroupManager: "auto", SocketGroup: "", ReadyWhen: "settled", LogLevel: slog.LevelInfo, LogFormat: "text",
 	Watch: true, Starts: 0, StartTimeout: time.Minute, RescanInterval: 30 * time.Second,
+	WebListenAddresses: []string{"127.0.0.1:10920"},
 }
 
 func TestSettings(t *testing.T) {
@@ -35,21 +37,24 @@ watch: false
 starts: 7
 startTimeout: 90s
 rescanInterval: 1min
+webListenAddresses: [":9999", "[::1]:10920"]
+webConfigFile: /etc/runcsup/web.yaml
 `
 	got, err := ParseSettings("runcsup.yaml", []byte(src))
 	want := Settings{
 		Containers: "/srv/defs", StateDir: "/srv/state", RunDir: "/run/other", LogDir: "/srv/log", Runtime: "/usr/bin/crun",
 		CgroupManager: CgroupFS, SocketGroup: "adm", ReadyWhen: ReadyRunning, LogLevel: slog.LevelDebug, LogFormat: LogJSON,
 		Watch: false, Starts: 7, StartTimeout: 90 * time.Second, RescanInterval: time.Minute,
+		WebListenAddresses: []string{":9999", "[::1]:10920"}, WebConfigFile: "/etc/runcsup/web.yaml",
 	}
-	if err != nil || got != want {
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
-	if got := DefaultSettings(); got != defaults {
+	if got := DefaultSettings(); !reflect.DeepEqual(got, defaults) {
 		t.Errorf("defaults: %+v", got)
 	}
 	for _, src := range []string{"", "# nothing\n", "---\n", "{}\n"} {
-		if got, err := ParseSettings("runcsup.yaml", []byte(src)); err != nil || got != defaults {
+		if got, err := ParseSettings("runcsup.yaml", []byte(src)); err != nil || !reflect.DeepEqual(got, defaults) {
 			t.Errorf("%q: %+v, %v", src, got, err)
 		}
 	}
@@ -57,7 +62,7 @@ rescanInterval: 1min
 
 func TestLoadSettings(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runcsup.yaml")
-	if got, err := LoadSettings(file, false); err != nil || got != defaults {
+	if got, err := LoadSettings(file, false); err != nil || !reflect.DeepEqual(got, defaults) {
 		t.Errorf("optional and missing: %+v, %v", got, err)
 	}
 	if _, err := LoadSettings(file, true); !errors.Is(err, fs.ErrNotExist) {
@@ -76,24 +81,28 @@ func TestLoadSettings(t *testing.T) {
 
 func TestSettingsProblems(t *testing.T) {
 	for src, want := range map[string]string{
-		"runtme: crun\n":              `s.yaml:1:1: unknown key "runtme", did you mean "runtime"?`,
-		"runtime: ./runc\n":           `s.yaml:1:10: "runtime" must be a name or an absolute path, not "./runc"`,
-		"runtime:\n":                  `s.yaml:1:1: "runtime" has no value`,
-		"stateDir: var\n":             `s.yaml:1:11: "stateDir" must be an absolute path, not "var"`,
-		"stateDir: /\n":               `s.yaml:1:11: "stateDir" must be an absolute path below /, not "/"`,
-		"stateDir: /run/runcsup/\n":   `s.yaml:1:11: "stateDir" and "runDir" are the same directory`,
-		"a: b\n":                      `s.yaml:1:1: unknown key "a"`,
-		"cgroupManager: cgroups\n":    `s.yaml:1:16: "cgroupManager" must be auto, systemd or cgroupfs, not "cgroups"`,
-		"readyWhen: always\n":         `s.yaml:1:12: "readyWhen" must be settled or running, not "always"`,
-		"logLevel: INFO\n":            `s.yaml:1:11: "logLevel" must be debug, info, warn or error, not "INFO"`,
-		"logFormat: logfmt\n":         `s.yaml:1:12: "logFormat" must be text or json, not "logfmt"`,
-		"watch: on\n":                 `s.yaml:1:8: "watch" must be true or false, not "on"`,
-		"starts: -1\n":                `s.yaml:1:9: "starts" must be a whole number from 0 to 1000, not "-1"`,
-		"startTimeout: 60\n":          `s.yaml:1:15: "startTimeout" must be a duration like 15s, 5m or 1h30m, not "60"`,
-		"startTimeout: 0s\n":          `s.yaml:1:15: "startTimeout" must be more than 0s`,
-		"socketGroup: a b\n":          `s.yaml:1:14: "socketGroup" must be the name or number of a group, not "a b"`,
-		"- a\n":                       `s.yaml:1:1: settings must be a mapping, not a list`,
-		"watch: true\nwatch: false\n": `s.yaml:2:1: key "watch" is there twice, first on line 1`,
+		"runtme: crun\n":                              `s.yaml:1:1: unknown key "runtme", did you mean "runtime"?`,
+		"runtime: ./runc\n":                           `s.yaml:1:10: "runtime" must be a name or an absolute path, not "./runc"`,
+		"runtime:\n":                                  `s.yaml:1:1: "runtime" has no value`,
+		"stateDir: var\n":                             `s.yaml:1:11: "stateDir" must be an absolute path, not "var"`,
+		"stateDir: /\n":                               `s.yaml:1:11: "stateDir" must be an absolute path below /, not "/"`,
+		"stateDir: /run/runcsup/\n":                   `s.yaml:1:11: "stateDir" and "runDir" are the same directory`,
+		"a: b\n":                                      `s.yaml:1:1: unknown key "a"`,
+		"cgroupManager: cgroups\n":                    `s.yaml:1:16: "cgroupManager" must be auto, systemd or cgroupfs, not "cgroups"`,
+		"readyWhen: always\n":                         `s.yaml:1:12: "readyWhen" must be settled or running, not "always"`,
+		"logLevel: INFO\n":                            `s.yaml:1:11: "logLevel" must be debug, info, warn or error, not "INFO"`,
+		"logFormat: logfmt\n":                         `s.yaml:1:12: "logFormat" must be text or json, not "logfmt"`,
+		"watch: on\n":                                 `s.yaml:1:8: "watch" must be true or false, not "on"`,
+		"starts: -1\n":                                `s.yaml:1:9: "starts" must be a whole number from 0 to 1000, not "-1"`,
+		"startTimeout: 60\n":                          `s.yaml:1:15: "startTimeout" must be a duration like 15s, 5m or 1h30m, not "60"`,
+		"startTimeout: 0s\n":                          `s.yaml:1:15: "startTimeout" must be more than 0s`,
+		"socketGroup: a b\n":                          `s.yaml:1:14: "socketGroup" must be the name or number of a group, not "a b"`,
+		"- a\n":                                       `s.yaml:1:1: settings must be a mapping, not a list`,
+		"watch: true\nwatch: false\n":                 `s.yaml:2:1: key "watch" is there twice, first on line 1`,
+		"webListenAddresses: [10920]\n":               `s.yaml:1:22: "webListenAddresses[0]" must be host:port, not a number`,
+		"webListenAddresses: [localhost]\n":           `s.yaml:1:21: "webListenAddresses" must be host:port or :port, not "localhost"`,
+		"webListenAddresses: [\":99999\"]\n":          `s.yaml:1:21: "webListenAddresses" must be host:port or :port, not ":99999"`,
+		"webConfigFile: web.yaml\n":                   `s.yaml:1:16: "webConfigFile" must be an absolute path, not "web.yaml"`,
 		"runDir: /" + strings.Repeat("a", 100) + "\n": `s.yaml:1:9: "runDir" is too long for a socket in it: at most 94 characters`,
 	} {
 		_, err := ParseSettings("s.yaml", []byte(src))
@@ -119,6 +128,7 @@ func TestValidateSettings(t *testing.T) {
 		`"cgroupManager" must be auto, systemd or cgroupfs, not "x"`:       func(s *Settings) { s.CgroupManager = "x" },
 		`"runtime" must be a name or an absolute path, not ""`:             func(s *Settings) { s.Runtime = "" },
 		`"socketGroup" must be the name or number of a group, not "a\nb"`:  func(s *Settings) { s.SocketGroup = "a\nb" },
+		`"webListenAddresses" must be host:port or :port, not ":http"`:     func(s *Settings) { s.WebListenAddresses = []string{":1", ":http"} },
 		"\"runDir\" is too long for a socket in it: at most 94 characters": func(s *Settings) { s.RunDir = "/" + strings.Repeat("x", 94) },
 	} {
 		s := DefaultSettings()

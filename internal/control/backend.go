@@ -83,4 +83,12 @@ type VersionInfo struct {
 	// Runtime and Pid are of a daemon.
 	Runtime string `json:"runtime,omitempty"` // "runc 1.1.5"
 	Pid     int    `json:"pid,omitempty"`
+	// Metrics are the addresses of a daemon's metrics.
+	Metrics []WebAddress `json:"metrics,omitempty"`
+}
+
+// WebAddress is an address at which the daemon serves metrics, or would.
+type WebAddress struct {
+	Address string `json:"address"` // "127.0.0.1:10920"
+	Error   string `json:"error"`   // why it does not; empty when it does
 }

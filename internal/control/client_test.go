@@ -65,7 +65,7 @@ func TestClientReachesEveryMethod(t *testing.T) {
 	if path, err := c.Build(ctx, "npd"); err != nil || path != "/var/lib/runcsup/bundles/npd" {
 		t.Errorf("build: %q, %v", path, err)
 	}
-	if v, err := c.Version(ctx); err != nil || v != b.Info {
+	if v, err := c.Version(ctx); err != nil || !reflect.DeepEqual(v, b.Info) {
 		t.Errorf("version: %+v, %v", v, err)
 	}
 	want := []string{

@@ -38,6 +38,10 @@ func (s *Server) handler() http.Handler {
 		mux.Handle(rt.method+" "+rt.path, s.serve(rt))
 		methods[rt.path] = append(methods[rt.path], rt.method)
 	}
+	for path, h := range s.pages {
+		mux.Handle(http.MethodGet+" "+path, s.gated(h))
+		methods[path] = append(methods[path], http.MethodGet)
+	}
 	for path, allowed := range methods {
 		allow := strings.Join(allowed, ", ")
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
@@ -66,6 +70,18 @@ func (s *Server) serve(rt route) http.Handler {
 			s.log.LogAttrs(r.Context(), slog.LevelInfo, "control request", slog.String("request", r.Method+" "+r.URL.Path),
 				peerAttr(r.Context()), slog.Int("status", status), slog.Duration("took", time.Since(begin)))
 		}
+	})
+}
+
+// gated is a page that is not of the API: it answers in its own form.
+func (s *Server) gated(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.gate.TryRLock() {
+			s.write(w, answer{}, errGoingDown)
+			return
+		}
+		defer s.gate.RUnlock()
+		h.ServeHTTP(w, r)
 	})
 }
 

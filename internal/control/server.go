@@ -26,6 +26,7 @@ const (
 type Server struct {
 	backend Backend
 	log     *slog.Logger
+	pages   map[string]http.Handler
 	// gate is held for reading by every request and by what goes on without its client; the end of Serve locks it.
 	gate sync.RWMutex
 	// base ends with Serve, and with it every request's context.
@@ -37,6 +38,14 @@ type Server struct {
 func NewServer(backend Backend, log *slog.Logger) *Server {
 	base, cancel := context.WithCancel(context.Background())
 	return &Server{backend: backend, log: log, base: base, cancel: cancel}
+}
+
+// Handle has GET requests for a path outside /v1 answered by h. It is for before Serve.
+func (s *Server) Handle(path string, h http.Handler) {
+	if s.pages == nil {
+		s.pages = map[string]http.Handler{}
+	}
+	s.pages[path] = h
 }
 
 // Serve answers requests on l until ctx ends, closes l, gives requests under way a moment, and returns nil when the last

@@ -175,4 +175,8 @@ func (d *Daemon) Build(ctx context.Context, name string) (path string, err error
 }
 
 // Version tells which program this is.
-func (d *Daemon) Version() control.VersionInfo { return d.version }
+func (d *Daemon) Version() control.VersionInfo {
+	v := d.version
+	v.Metrics = d.web.Addresses()
+	return v
+}

@@ -42,6 +42,7 @@ func (d *Daemon) boot(ctx context.Context, loaded []config.Loaded) {
 		})
 	}
 	wg.Wait()
+	d.observeReload(nil)
 	d.watchFiles()
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/runcsup/runcsup/internal/config"
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/logs"
+	"github.com/runcsup/runcsup/internal/metrics"
 	"github.com/runcsup/runcsup/internal/notify"
 	"github.com/runcsup/runcsup/internal/records"
 	"github.com/runcsup/runcsup/internal/runtime"
@@ -53,6 +55,9 @@ type Daemon struct {
 	watcher     *watch.Watcher
 	watchMu     sync.Mutex
 	catalog     *catalog
+	metrics     *metrics.Exporter
+	web         *metrics.Web
+	ready       atomic.Bool       // the service manager was told so
 	builds      *supervisor.Slots // places for heavy work on bundles
 
 	ctx    context.Context // ends when the daemon has nothing more to do
@@ -108,6 +113,9 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	defer endServing()
 	served := make(chan error, 1)
 	server := control.NewServer(d, d.log)
+	if err := d.openWeb(server); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	go func() { served <- server.Serve(serving, listener) }()
 
 	booted, taken := make(chan struct{}), make(chan struct{})
@@ -121,7 +129,8 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	if d.settings.Watch {
 		d.spawn(func() { _ = d.watcher.Run(d.ctx) }) // its error is the context's
 	}
-	d.spawn(func() { notify.NewWatchdog(d.watchdog, d.check, d.notifier.Ping, d.log).Run(d.ctx) })
+	d.spawn(func() { d.web.Run(d.ctx, d.nudge) })
+	d.spawn(func() { notify.NewWatchdog(d.watchdog, d.watchdogCheck, d.notifier.Ping, d.log).Run(d.ctx) })
 
 	err = d.loop(signals, booted, taken, served)
 	endServing()
@@ -209,6 +218,7 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 		}
 		if !ready && status.ready() {
 			ready = true
+			d.ready.Store(true)
 			d.tell(d.notifier.Ready(status.text()))
 			d.log.Info("ready", "status", status.text())
 			continue

@@ -54,6 +54,9 @@ func (d *Daemon) open(env notify.Environment) (listener, error) {
 	if err := d.openRuntime(); err != nil {
 		return nil, err
 	}
+	if err := d.openMetrics(); err != nil {
+		return nil, err
+	}
 	if err := d.openStores(); err != nil {
 		return nil, err
 	}
@@ -81,7 +84,7 @@ func (d *Daemon) open(env notify.Environment) (listener, error) {
 	}
 	d.supervisor = supervisor.New(supervisor.Config{
 		Runtime: d.runtime, Output: d.logs, Store: d.records, BootID: bootID, MaxStarts: starts, StartTimeout: s.StartTimeout,
-		OnEvent: d.logEvent,
+		OnEvent: d.onEvent,
 	})
 	gid, err := s.SocketGID()
 	if err != nil {
@@ -101,6 +104,7 @@ func (d *Daemon) openRuntime() error {
 	var err error
 	d.runtime, err = runtime.New(runtime.Config{
 		Command: s.Runtime, Root: runtimeDir(s), CallDir: callDir(s), SystemdCgroup: systemd, InstanceID: instanceID(s.RunDir), Log: d.log,
+		Observer: d,
 	})
 	if err != nil {
 		return err
@@ -164,6 +168,12 @@ func (d *Daemon) netnsOf(name string) (string, error) {
 		return "", fmt.Errorf("container %q does not run", name)
 	}
 	return fmt.Sprintf("/proc/%d/ns/net", s.Pid), nil
+}
+
+// onEvent passes on what happens to a container.
+func (d *Daemon) onEvent(e supervisor.Event) {
+	d.logEvent(e)
+	d.metrics.OnEvent(e)
 }
 
 // logEvent writes what happens to a container to the daemon's log.

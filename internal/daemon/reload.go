@@ -45,6 +45,7 @@ func (d *Daemon) reload(ctx context.Context, names []string) ([]control.Change, 
 		defer d.giveBack(e)
 		return d.reconcile(ctx, e, reread(l)), true
 	})
+	d.observeReload(err)
 	d.watchFiles()
 	return changes, err
 }
@@ -72,6 +73,7 @@ func (d *Daemon) applyChanges(names map[string]bool) {
 	if err != nil {
 		d.log.Error("cannot apply changes", "error", err)
 	}
+	d.observeReload(err)
 	d.watchFiles()
 }
 
@@ -230,7 +232,7 @@ func (d *Daemon) prepare(ctx context.Context, p *bundle.Plan) (*bundle.Prepared,
 	if err != nil {
 		return nil, err
 	}
-	b, err := d.builder.Prepare(ctx, p)
+	b, err := d.buildBundle(ctx, p)
 	done(err == nil)
 	return b, err
 }

@@ -40,6 +40,9 @@ func (s *statusLine) text() string {
 	if refused > 0 {
 		parts = append(parts, fmt.Sprintf("%d definitions refused", refused))
 	}
+	if trouble := s.d.webTrouble(); trouble != "" {
+		parts = append(parts, trouble)
+	}
 	return strings.Join(parts, ", ")
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 	"unicode"
 
 	gorunc "github.com/containerd/go-runc"
@@ -43,7 +44,9 @@ func (r *Runtime) call(ctx context.Context, id, verb string, do func(context.Con
 		Command: r.cfg.Command, Root: r.cfg.Root, Log: f.Name(), LogFormat: gorunc.JSON, Setpgid: true,
 		SystemdCgroup: r.cgroupPathOf(id).systemd(),
 	}
+	begun := time.Now()
 	err = do(ctx, &rc)
+	r.observe(ctx, verb, begun, err)
 	if err == nil {
 		return nil
 	}
@@ -52,6 +55,16 @@ func (r *Runtime) call(ctx context.Context, id, verb string, do func(context.Con
 	kctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.limits.death)
 	defer cancel()
 	return errors.Join(err, r.endCalls(kctx, id))
+}
+
+func (r *Runtime) observe(ctx context.Context, verb string, begun time.Time, err error) {
+	if r.cfg.Observer == nil {
+		return
+	}
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(err, ctx.Err())
+	}
+	r.cfg.Observer.ObserveRuntimeCall(verb, time.Since(begun), err)
 }
 
 func (r *Runtime) makeCallDir(id string) (string, error) {

@@ -33,6 +33,14 @@ type Config struct {
 	// digits.
 	InstanceID string
 	Log        *slog.Logger // nil: nothing is logged
+	Observer   Observer     // may be nil
+}
+
+// Observer is told of each runtime call when it has ended.
+type Observer interface {
+	// ObserveRuntimeCall gets what the call was for ("run"), how long it took, and its error, which wraps the context's when
+	// it had to be cut short. It must return at once.
+	ObserveRuntimeCall(operation string, took time.Duration, err error)
 }
 
 // Runtime implements supervisor.Runtime over an OCI runtime's command line.
