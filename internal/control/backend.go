@@ -38,6 +38,8 @@ type Backend interface {
 	// Diff returns what Reload would do, and does nothing.
 	Diff(ctx context.Context, names []string) ([]Change, error)
 
+	// Stats returns what running containers use now, for all if names is empty. Those that do not run are left out.
+	Stats(names []string) ([]Stats, error)
 	Show(name string) (Shown, error)
 	// Build builds the container's bundle without starting anything and returns its directory.
 	Build(ctx context.Context, name string) (path string, err error)

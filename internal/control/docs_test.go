@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/control/controltest"
+	"github.com/runcsup/runcsup/internal/usage"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -29,6 +31,13 @@ func exampleBackend(t *testing.T) *controltest.Backend {
 			{Name: "idle", Action: control.ActionUnchanged},
 			{Name: "web", Action: control.ActionRefused, Error: `web.yaml:7:3: unknown key "comand"`},
 		},
+		Usage: []control.Stats{{Name: "npd", Pid: 4711, Usage: usage.Usage{
+			At: time.Date(2026, 11, 23, 5, 9, 12, 345678900, time.UTC), Cgroup: "/runcsup/npd",
+			CPU:    &usage.CPU{UsageSeconds: 2.5, UserSeconds: 2, SystemSeconds: 0.5, Limit: 0.5, Periods: 30, ThrottledPeriods: 12, ThrottledSeconds: 1.25},
+			Memory: &usage.Memory{Usage: 10 << 20, WorkingSet: 8 << 20, Peak: 20 << 20, Limit: 64 << 20, RSS: 4 << 20, Cache: 6 << 20, MappedFile: 1 << 20, Faults: 1000, MajorFault: 7},
+			Pids:   &usage.Pids{Current: 5, Limit: 100}, IO: []usage.Device{{Major: 8, ReadBytes: 8192, WriteBytes: 4096, Reads: 2, Writes: 1}},
+			Pressure: &usage.Pressure{CPU: &usage.Stall{SomeSeconds: 1.5, FullSeconds: 0.25, SomePercent: 12.5}, Memory: &usage.Stall{}, IO: &usage.Stall{}},
+		}}},
 		Shown: control.Shown{File: "/etc/runcsup/containers.d/npd.yaml", Definition: "bundle: /srv/npd\n",
 			Effective: json.RawMessage(`{"bundle":"/srv/npd","enabled":true}`)},
 		Info: control.VersionInfo{Version: "0.1.0", Commit: "1f2e3d4c", BuildDate: "2026-11-23T04:00:00Z", Go: "go1.26.8",

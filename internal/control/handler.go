@@ -81,6 +81,8 @@ func (s *Server) gated(h http.Handler) http.Handler {
 			return
 		}
 		defer s.gate.RUnlock()
+		// A client that does not read cannot be told so.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(transferTimeout))
 		h.ServeHTTP(w, r)
 	})
 }

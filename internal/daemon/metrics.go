@@ -54,6 +54,32 @@ func (d *Daemon) cgroupOf(name string) usage.Cgroup {
 	return usage.Cgroup{Path: dirs.Path, V1: dirs.V1, V2: dirs.V2}
 }
 
+// Stats returns what running containers use; see control.Backend.
+func (d *Daemon) Stats(names []string) ([]control.Stats, error) {
+	list := d.List()
+	if len(names) > 0 {
+		list = list[:0]
+		for _, name := range names {
+			s, err := d.Get(name)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, s)
+		}
+	}
+	var r usage.Reader
+	var all []control.Stats
+	for _, s := range list {
+		if s.Pid == 0 {
+			continue
+		}
+		if u, err := r.Read(d.cgroupOf(s.Name)); err == nil { // else it has ended meanwhile
+			all = append(all, control.Stats{Name: s.Name, Pid: s.Pid, Usage: u})
+		}
+	}
+	return all, nil
+}
+
 // imageOf is what a container was made from, as its definition says.
 func (d *Daemon) imageOf(name string) string {
 	e := d.catalog.get(name)

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -56,11 +55,9 @@ func New(cfg Config) (*Exporter, error) {
 	return e, nil
 }
 
-const (
-	// scrapesAtOnce and scrapeTimeout bound what clients can cost. Prometheus gives up after 10 s by default.
-	scrapesAtOnce = 4
-	scrapeTimeout = 10 * time.Second
-)
+// scrapesAtOnce bounds what clients can cost. There is no time limit: nothing in a scrape waits for anybody, and http's
+// would keep a copy of all that is sent.
+const scrapesAtOnce = 4
 
 // Handler answers scrapes. What cannot be collected is left out and logged; the rest is there.
 func (e *Exporter) Handler() http.Handler {
@@ -69,7 +66,6 @@ func (e *Exporter) Handler() http.Handler {
 		ErrorHandling:       promhttp.ContinueOnError,
 		Registry:            e.registry,
 		MaxRequestsInFlight: scrapesAtOnce,
-		Timeout:             scrapeTimeout,
 		EnableOpenMetrics:   true,
 	}))
 }

@@ -59,6 +59,8 @@ const (
 	// headerTimeout is for a request's header, idleTimeout between requests: scrapes come every 15 s to a minute.
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 3 * time.Minute
+	// writeTimeout is for a client that does not read. Prometheus waits for 10 s by default.
+	writeTimeout = 30 * time.Second
 	// closeGrace is for scrapes under way when the daemon ends.
 	closeGrace = time.Second
 )
@@ -119,7 +121,7 @@ func (w *Web) serve(ctx context.Context, address string, serving func(net.Listen
 	serving(l)
 	quiet := slog.New(slog.DiscardHandler) // the toolkit tells at level info what was told already
 	server := &http.Server{
-		Handler: w.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: 2 * scrapeTimeout,
+		Handler: w.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 		ErrorLog: slog.NewLogLogger(w.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	// A server and a listener for each address: web.Serve changes the server it is given.

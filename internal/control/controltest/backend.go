@@ -24,6 +24,7 @@ type Backend struct {
 	Containers []supervisor.Snapshot
 	Changes    []control.Change // what Reload and Diff return
 	Shown      control.Shown
+	Usage      []control.Stats
 	Info       control.VersionInfo
 	// Fail has errors by call, as Calls has them ("start npd"). A panic is an error of type Panic.
 	Fail map[string]error
@@ -103,6 +104,18 @@ func (b *Backend) List() []supervisor.Snapshot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.Containers)
+}
+
+// Stats implements control.Backend.
+func (b *Backend) Stats(names []string) ([]control.Stats, error) {
+	for _, name := range names {
+		if err := b.change(name, func(*supervisor.Snapshot) {}); err != nil {
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(b.Usage), func(s control.Stats) bool {
+		return len(names) > 0 && !slices.Contains(names, s.Name)
+	}), nil
 }
 
 // Get implements control.Backend.
