@@ -68,6 +68,12 @@ func (r runCall) do(s *Supervisor) result {
 	if err != nil {
 		return fail(true, errors.Join(err, r.spec.Bundle.Released()))
 	}
+	leave, err := s.calls.enter(r.queue)
+	if err != nil {
+		release(false)
+		return fail(true, errors.Join(err, r.spec.Bundle.Released()))
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeoutCause(r.run, r.giveUp, late)
 	defer cancel()
 	proc, err := s.cfg.Runtime.Run(ctx, RunRequest{ID: name, Bundle: dir, Stdout: stdout, Stderr: stderr})
@@ -85,6 +91,12 @@ func (r runCall) removeLeftovers(s *Supervisor, late error) error {
 	if err != nil {
 		return err
 	}
+	leave, err := s.calls.enter(r.queue)
+	if err != nil {
+		release(false)
+		return err
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeoutCause(r.run, r.giveUp, late)
 	defer cancel()
 	err = s.cfg.Runtime.Remove(ctx, r.spec.Name)
@@ -111,6 +123,13 @@ func removeCall(ctx context.Context, s *Supervisor, name string, gen uint64, b B
 		ev.err = err
 		return result{ev: ev}
 	}
+	leave, err := s.calls.enter(ctx)
+	if err != nil {
+		release(false)
+		ev.err = err
+		return result{ev: ev}
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.RemoveTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.RemoveTimeout))
 	defer cancel()
 	err = s.cfg.Runtime.Remove(ctx, name)
@@ -134,6 +153,13 @@ func findCall(ctx context.Context, s *Supervisor, name string, gen uint64, known
 		ev.err = err
 		return result{ev: ev}
 	}
+	leave, err := s.calls.enter(ctx)
+	if err != nil {
+		release(false)
+		ev.err = err
+		return result{ev: ev}
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.FindTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.FindTimeout))
 	defer cancel()
 	proc, err := s.cfg.Runtime.Find(ctx, name, known)
@@ -142,7 +168,7 @@ func findCall(ctx context.Context, s *Supervisor, name string, gen uint64, known
 	case errors.Is(err, ErrNotFound):
 		// Only now: a call of the earlier daemon may have been about to make something.
 		ev.clean = !s.cfg.Runtime.Exists(name)
-		return result{ev: ev}
+		return lostResult(ev, err)
 	case err != nil:
 		ev.err = fmt.Errorf("cannot tell whether it runs: %w", withCause(ctx, err))
 		return result{ev: ev}
@@ -159,6 +185,12 @@ type updateCall struct {
 }
 
 func (u *updateCall) do(ctx context.Context, s *Supervisor) result {
+	leave, err := s.calls.enter(ctx)
+	if err != nil {
+		u.err = fmt.Errorf("cannot apply the new limits: %w", err)
+		return result{updated: u}
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.UpdateTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.UpdateTimeout))
 	defer cancel()
 	res := u.spec.Resources

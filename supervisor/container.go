@@ -52,6 +52,7 @@ type container struct {
 	warning       error  // something that changes nothing but should be seen, until the next start
 
 	waiters []waiter
+	spent   []Identity // ended, and not forgotten by the runtime as long as the record names them
 
 	record recordKeeper
 }
@@ -96,6 +97,7 @@ func (c *container) loop() {
 		}
 		c.keepWatch() // probes may have been changed
 		c.keepRecord()
+		c.forgetSpent()
 		c.publish()
 		if c.settle() {
 			return
@@ -204,6 +206,9 @@ func (c *container) take(r result) {
 		if r.proc != nil {
 			c.watch(r.proc, r.ident, r.ev.gen)
 		}
+		if r.ev.ended {
+			c.spent = append(c.spent, r.ident)
+		}
 		if r.ev.kind == evStarted || r.ev.kind == evStartFailed {
 			c.cancelRun(nil)
 		}
@@ -215,9 +220,9 @@ func (c *container) take(r result) {
 // watch waits for the end of an instance.
 func (c *container) watch(p Process, id Identity, gen uint64) {
 	c.proc, c.ident = p, &id
-	c.sup.spawn(func() {
-		status, err := p.Wait(c.ctx)
-		if err != nil && c.ctx.Err() != nil {
+	c.sup.watchers.spawn(func(ctx context.Context) {
+		status, err := p.Wait(ctx)
+		if err != nil && ctx.Err() != nil {
 			return
 		}
 		r := result{ev: &event{kind: evExited, gen: gen, status: status}}
@@ -236,6 +241,7 @@ func (c *container) release() {
 	if err := c.proc.Close(); err != nil {
 		c.warning = fmt.Errorf("cannot close its pidfd: %w", err)
 	}
+	c.spent = append(c.spent, *c.ident)
 	c.proc, c.ident = nil, nil
 }
 

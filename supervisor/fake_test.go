@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +28,10 @@ type fakeRuntime struct {
 	runs     map[string]int
 	updates  map[string]int
 	removes  int
+	// kept are the instances that it keeps for the next daemon if keeps is set, forgotten those it was told to forget.
+	keeps     bool
+	kept      map[Identity]*fakeProcess
+	forgotten []Identity
 
 	// trouble is the chance that a call fails or hangs; peaceful calls take callTime.
 	trouble  float64
@@ -41,7 +46,7 @@ type fakeRuntime struct {
 func newFakeRuntime(seed uint64) *fakeRuntime {
 	return &fakeRuntime{
 		rng: rand.New(rand.NewPCG(seed, 1)), there: map[string]*fakeProcess{}, calls: map[string]string{},
-		runs: map[string]int{}, updates: map[string]int{}, callTime: 50 * time.Millisecond,
+		kept: map[Identity]*fakeProcess{}, runs: map[string]int{}, updates: map[string]int{}, callTime: 50 * time.Millisecond,
 		faults: []string{"fails", "hangs", "fails late", "hangs late"},
 		life:   func(string) (time.Duration, ExitStatus) { return 0, ExitStatus{} },
 	}
@@ -130,6 +135,9 @@ func (r *fakeRuntime) Run(ctx context.Context, req RunRequest) (Process, error) 
 	r.pids++
 	p := &fakeProcess{r: r, id: req.ID, identity: Identity{"boot", r.pids, uint64(r.pids)}, started: time.Now(), ended: make(chan struct{})}
 	r.there[req.ID] = p
+	if r.keeps {
+		r.kept[p.identity] = p
+	}
 	r.runs[req.ID]++
 	if d, status := r.life(req.ID); d > 0 {
 		p.death = time.AfterFunc(d, func() { p.end(status) })
@@ -144,12 +152,18 @@ func (r *fakeRuntime) Run(ctx context.Context, req RunRequest) (Process, error) 
 func (r *fakeRuntime) Find(ctx context.Context, id string, known *Identity) (Process, error) {
 	r.mu.Lock()
 	p := r.there[id]
+	var ended error = ErrNotFound
+	if known != nil {
+		if k := r.kept[*known]; k != nil && !k.alive() {
+			ended = &EndedError{Identity: *known, Status: k.status}
+		}
+	}
 	r.mu.Unlock()
 	if known != nil && p != nil && p.identity == *known && p.alive() {
 		return p, nil
 	}
 	if p == nil {
-		return nil, ErrNotFound // which costs no call
+		return nil, ended // which costs no call
 	}
 	leave, fault := r.enter(id, "find")
 	defer leave()
@@ -160,7 +174,7 @@ func (r *fakeRuntime) Find(ctx context.Context, id string, known *Identity) (Pro
 		return nil, err
 	}
 	if !p.alive() {
-		return nil, ErrNotFound
+		return nil, ended
 	}
 	return p, nil
 }
@@ -186,6 +200,13 @@ func (r *fakeRuntime) Remove(ctx context.Context, id string) error {
 	return r.late(ctx, fault)
 }
 
+func (r *fakeRuntime) Forget(_ string, instance Identity) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.kept, instance)
+	r.forgotten = append(r.forgotten, instance)
+}
+
 func (r *fakeRuntime) Update(ctx context.Context, id string, _ *specs.LinuxResources) error {
 	leave, fault := r.enter(id, "update")
 	defer leave()
@@ -196,6 +217,18 @@ func (r *fakeRuntime) Update(ctx context.Context, id string, _ *specs.LinuxResou
 	r.updates[id]++
 	r.mu.Unlock()
 	return r.late(ctx, fault)
+}
+
+// lost are the containers of which somebody has heard how the instance ended that the record says is running.
+func (h *house) lost() (names []string) {
+	h.rt.mu.Lock()
+	defer h.rt.mu.Unlock()
+	for name, p := range h.rt.there {
+		if r := h.store.get(name); r.Instance != nil && *r.Instance == p.identity && p.heard.Load() {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // living are the pids of what runs, by name.
@@ -226,6 +259,7 @@ type fakeProcess struct {
 	once     sync.Once
 	ended    chan struct{}
 	status   ExitStatus
+	heard    atomic.Bool // somebody waited for its end and knows; a real process was reaped then
 }
 
 func (p *fakeProcess) alive() bool {
@@ -257,6 +291,7 @@ func (p *fakeProcess) KillAll() error       { p.end(signaled(syscall.SIGKILL)); 
 func (p *fakeProcess) Wait(ctx context.Context) (ExitStatus, error) {
 	select {
 	case <-p.ended:
+		p.heard.Store(true)
 		return p.status, nil
 	case <-ctx.Done():
 		return ExitStatus{}, ctx.Err()

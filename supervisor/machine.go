@@ -36,11 +36,12 @@ type event struct {
 	timer  uint64        // timer: which one
 	now    time.Time     //
 	random float64       // in [0, 1), for jitter
-	status ExitStatus    // exited
+	status ExitStatus    // exited; lost, if ended
 	ran    time.Duration // started, found, exited: how long the instance has run
 	err    error         // start-failed, removed, unhealthy; lost: nobody can tell whether it runs
 	final  bool          // unhealthy: it is not to be started again
 	clean  bool          // start-failed, lost: the runtime has nothing of it
+	ended  bool          // lost: an instance ended while no daemon was there
 }
 
 // actionKind names what the machine asks for.
@@ -129,6 +130,7 @@ type lostPlan struct {
 	after time.Duration // backoff
 	ran   time.Duration // running: since its start
 	sick  *Unhealthy    // running: it was being ended for that
+	asked bool          // starting: somebody said so since
 }
 
 // cell is the entry of the table for one state and one event.

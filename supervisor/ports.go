@@ -25,12 +25,15 @@ type Runtime interface {
 	// Find returns the init process of a container that already runs: one that an earlier daemon started. If known is not
 	// nil and that very process lives, it is the one, and the runtime is not asked (a runtime that hangs must not cost a
 	// running container). Otherwise Find waits for runtime calls of that earlier daemon that are still under way, and asks
-	// the runtime. A container that certainly does not run is ErrNotFound, what is left of it is for Remove; any other
-	// error means that nobody can tell.
+	// the runtime. A container that certainly does not run is ErrNotFound, what is left of it is for Remove, and an
+	// *EndedError if it is known which instance has ended; any other error means that nobody can tell.
 	Find(ctx context.Context, id string, known *Identity) (Process, error)
 	// Remove ends whatever is left of a container, all processes in its cgroup included, and makes the runtime forget it.
 	// It returns nil only when nothing is left. It is no error if nothing was there.
 	Remove(ctx context.Context, id string) error
+	// Forget lets go of what the runtime keeps of an ended instance so that a later daemon's Find can tell how it ended. It is
+	// called when that is on disk.
+	Forget(id string, instance Identity)
 	// Update applies limits to a running container.
 	Update(ctx context.Context, id string, res *specs.LinuxResources) error
 }

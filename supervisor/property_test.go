@@ -19,7 +19,7 @@ type move struct {
 	Seed  uint64
 }
 
-var moves = []string{"start", "stop", "restart", "change", "limits", "kill", "reset-failed", "crash", "wait", "remove"}
+var moves = []string{"start", "stop", "restart", "change", "limits", "kill", "reset-failed", "crash", "leave", "wait", "remove"}
 
 // Random schedules of commands, exits, crashes of the daemon and changes of definitions, over a runtime that fails,
 // hangs and races:
@@ -51,7 +51,7 @@ func TestRandomSchedules(t *testing.T) {
 func play(t *testing.T, plan []move, names []string, seed uint64, trouble float64) (fault string) {
 	h := newHouse(seed)
 	lives := rand.New(rand.NewPCG(seed, 2))
-	h.rt.trouble, h.rt.stubborn = trouble, seed%2 == 0
+	h.rt.trouble, h.rt.stubborn, h.rt.keeps = trouble, seed%2 == 0, seed%3 != 0
 	calm := false
 	h.rt.life = func(string) (time.Duration, ExitStatus) {
 		if calm || lives.IntN(2) == 0 {
@@ -81,7 +81,7 @@ func play(t *testing.T, plan []move, names []string, seed uint64, trouble float6
 	}
 	for _, m := range plan {
 		sup, name := h.Supervisor, m.Name
-		if _, there := specs[name]; !there && m.What != "crash" {
+		if _, there := specs[name]; !there && m.What != "crash" && m.What != "leave" {
 			specs[name], up[name] = h.spec(name), true
 			add(name)
 			continue
@@ -118,10 +118,18 @@ func play(t *testing.T, plan []move, names []string, seed uint64, trouble float6
 				<-d
 			}
 			delete(installed, name)
-		case "crash":
+		case "crash", "leave":
 			synctest.Wait() // commands have reached their loops: what a user was told about is not lost
 			before := h.rt.living()
+			if m.What == "leave" {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				_, _ = h.Hold(ctx)
+				cancel()
+			}
 			h.Close()
+			if lost := h.lost(); len(lost) > 0 {
+				fault = fmt.Sprintf("heard how it ended and told nobody: %v", lost)
+			}
 			for _, d := range pending {
 				<-d
 			}

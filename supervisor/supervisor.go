@@ -42,6 +42,9 @@ type Supervisor struct {
 	cancel  context.CancelFunc
 	changed chan struct{}
 
+	calls    callGate
+	watchers watchers
+
 	mu         sync.Mutex // guards containers and the beginning of goroutines, never held while waiting
 	closed     bool       // no container is taken any more
 	ending     bool       // containers that are taken are ended
@@ -70,14 +73,18 @@ func New(cfg Config) *Supervisor {
 		containers: map[string]*container{}, changed: make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.watchers.ctx, s.watchers.stop = context.WithCancel(s.ctx)
 	return s
 }
 
-// Close ends the supervisor and leaves every container as it is, for the next one to adopt. It waits for its goroutines.
+// Close ends the supervisor and leaves every container as it is, for the next one to adopt. What it knows by then is on
+// disk. It waits for its goroutines, and cuts runtime calls short; see Hold.
 func (s *Supervisor) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	s.watchers.end()
+	s.flush()
 	s.cancel()
 	s.goroutines.Wait()
 }

@@ -72,7 +72,7 @@ func (m *machine) startAnew(e event) []action {
 // startOnceFound makes sure that a container runs of which it is not known yet whether it does. It changes nothing for
 // one whose start is under way: that never loses what it is looking for.
 func (m *machine) startOnceFound(event) []action {
-	m.ifLost = lostPlan{state: StateStarting}
+	m.ifLost = lostPlan{state: StateStarting, asked: true}
 	return nil
 }
 
@@ -190,6 +190,9 @@ func (m *machine) lose(e event) []action {
 		return []action{m.setTimer(findAgain)}
 	}
 	m.err, m.dirty = nil, !e.clean
+	if e.ended && !m.ifLost.asked && (m.ifLost.state == StateStarting || m.ifLost.state == StateBackoff) {
+		m.ifLost = lostPlan{state: StateRunning} // it was started, of which the record did not reach the disk
+	}
 	plan := m.ifLost
 	if m.replaceFound && (plan.state == StateBackoff || plan.state == StateFailed) {
 		return m.startAnew(e) // the definition was mended meanwhile
@@ -198,7 +201,7 @@ func (m *machine) lose(e event) []action {
 	switch plan.state {
 	case StateRunning:
 		m.resetAfter(plan.ran)
-		how := end{reason: ReasonUnknown}
+		how := end{reasonOf(e.status), e.status}
 		if plan.sick != nil {
 			how.reason = ReasonUnhealthy
 		}
@@ -207,14 +210,23 @@ func (m *machine) lose(e event) []action {
 		m.state, m.nextStart = StateBackoff, e.now.Add(plan.after)
 		as = []action{m.setTimer(plan.after)}
 	case StateStarting:
+		m.noteEnd(e)
 		return m.startNow(e) // a start takes away what is left by itself
 	default:
+		m.noteEnd(e)
 		m.state = plan.state
 	}
 	if m.dirty {
 		as = append(as, m.remove())
 	}
 	return as
+}
+
+// noteEnd notes how an instance ended from which nothing follows.
+func (m *machine) noteEnd(e event) {
+	if e.ended {
+		m.lastExit = exitOf(reasonOf(e.status), e.status, e.now)
+	}
 }
 
 // ---- down
@@ -293,6 +305,9 @@ func (m *machine) stopUnstarted(e event) []action {
 }
 
 func (m *machine) stopLost(e event) []action {
+	if e.ended {
+		m.lastExit = exitOf(ReasonStopped, e.status, e.now)
+	}
 	m.dirty = !e.clean || e.err != nil
 	if !m.dirty {
 		return m.atRest(e)
