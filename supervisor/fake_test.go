@@ -152,7 +152,7 @@ func (r *fakeRuntime) Run(ctx context.Context, req RunRequest) (Process, error) 
 func (r *fakeRuntime) Find(ctx context.Context, id string, known *Identity) (Process, error) {
 	r.mu.Lock()
 	p := r.there[id]
-	var ended error = ErrNotFound
+	ended := ErrNotFound
 	if known != nil {
 		if k := r.kept[*known]; k != nil && !k.alive() {
 			ended = &EndedError{Identity: *known, Status: k.status}

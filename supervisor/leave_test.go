@@ -40,9 +40,7 @@ func TestEndedWhileNoDaemonWasThere(t *testing.T) {
 				spec := func() *Spec {
 					s := h.spec("npd")
 					s.Restart.Mode = c.mode
-					for _, code := range c.prevent {
-						s.Restart.PreventStatuses.Codes = append(s.Restart.PreventStatuses.Codes, code)
-					}
+					s.Restart.PreventStatuses.Codes = append(s.Restart.PreventStatuses.Codes, c.prevent...)
 					return s
 				}
 				h.add(t, spec())

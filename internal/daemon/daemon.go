@@ -123,6 +123,7 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	d.spawn(func() {
 		d.removeOrphans(d.ctx, loaded) // takes as long as their stop timeouts: nobody waits for it but a stop
 		<-booted
+		d.runtime.DropKept(func(name string) bool { return d.catalog.get(name) != nil }, "out.", "err.")
 		close(taken)
 	})
 	d.spawn(func() { runtime.NewSweeper(d.runtime, sweepAge(d.settings)).Run(d.ctx) })

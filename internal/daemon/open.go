@@ -104,7 +104,7 @@ func (d *Daemon) openRuntime() error {
 	var err error
 	d.runtime, err = runtime.New(runtime.Config{
 		Command: s.Runtime, Root: runtimeDir(s), CallDir: callDir(s), SystemdCgroup: systemd, InstanceID: instanceID(s.RunDir), Log: d.log,
-		Observer: d,
+		Keeper: d.descriptors, Observer: d,
 	})
 	if err != nil {
 		return err

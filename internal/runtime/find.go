@@ -13,20 +13,48 @@ import (
 	"github.com/runcsup/runcsup/supervisor"
 )
 
-// Find implements supervisor.Runtime. A process that has just ended is found as well, for its exit status, as long as
-// nobody has reaped it. When the runtime cannot tell the state of a container, its own files do.
+// Find implements supervisor.Runtime. How an instance ended is told as long as nobody has reaped it, and later by the pidfd that
+// was kept of it (Linux ≥ 6.15). When the runtime cannot tell the state of a container, its own files do.
 func (r *Runtime) Find(ctx context.Context, id string, known *supervisor.Identity) (supervisor.Process, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
 	defer r.begin()()
+	var last *initRecord
 	if known != nil && known.BootID == r.bootID && known.Pid > 1 {
-		p, err := r.adopt(id, initRecord{known.Pid, known.StartTime})
-		if err == nil {
-			return p, nil
+		last = &initRecord{known.Pid, known.StartTime}
+	}
+	p, err := r.find(ctx, id, last)
+	switch {
+	case err == nil && !p.fd.ended():
+		r.dropOthers(id, &initRecord{p.identity.Pid, p.identity.StartTime})
+		return p, nil
+	case err == nil:
+		return nil, r.ended(ctx, p)
+	case !errors.Is(err, supervisor.ErrNotFound):
+		return nil, err
+	}
+	r.dropOthers(id, last)
+	if last == nil {
+		return nil, err
+	}
+	return nil, r.endOf(ctx, id, *last)
+}
+
+// find looks for a container's init, living or zombie: the last one that is known, one that is not known because it was
+// written down nowhere but here, or the one that the runtime knows.
+func (r *Runtime) find(ctx context.Context, id string, last *initRecord) (*process, error) {
+	if last != nil {
+		if p, err := r.adopt(id, *last); err == nil || !errors.Is(err, supervisor.ErrNotFound) {
+			return p, err
 		}
-		if !errors.Is(err, supervisor.ErrNotFound) {
-			return nil, err
+	}
+	for _, init := range r.keptOf(id) {
+		if !init.lives() {
+			continue
+		}
+		if p, err := r.adopt(id, init); err == nil || !errors.Is(err, supervisor.ErrNotFound) {
+			return p, err
 		}
 	}
 	if err := r.settle(ctx, id); err != nil {
@@ -39,11 +67,13 @@ func (r *Runtime) Find(ctx context.Context, id string, known *supervisor.Identit
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.adopt(id, init)
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
+	return r.adopt(id, init)
+}
+
+// lives tells whether the process is there and no zombie.
+func (i initRecord) lives() bool {
+	st, err := readStat(i.pid)
+	return err == nil && st.start == i.start && st.state != 'Z'
 }
 
 // adopt makes a Process of the one that was written down, living or zombie. It is ErrNotFound when that is gone.

@@ -39,6 +39,7 @@ func (r *Runtime) watch(id string, cg cgroup, pid int, fd *pidfd, st procStat, o
 		turn:     make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	r.track(p)
+	r.keep(p)
 	return p
 }
 

@@ -32,6 +32,7 @@ type Config struct {
 	// InstanceID keeps the cgroups of daemons with different run directories apart: empty for the default one, else 8 hex
 	// digits.
 	InstanceID string
+	Keeper     Keeper       // keeps pidfds for the next daemon; nil: they are not kept
 	Log        *slog.Logger // nil: nothing is logged
 	Observer   Observer     // may be nil
 }
@@ -47,6 +48,7 @@ type Observer interface {
 type Runtime struct {
 	cfg    Config
 	log    *slog.Logger
+	kept   Keeper
 	bootID string
 	cgroup *hierarchies
 	limits limits
@@ -108,8 +110,12 @@ func New(cfg Config) (*Runtime, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	kept := cfg.Keeper
+	if kept == nil {
+		kept = noKeeper{}
+	}
 	return &Runtime{
-		cfg: cfg, log: log, bootID: id, cgroup: h, initialPids: inInitialPidNamespace(),
+		cfg: cfg, log: log, kept: kept, bootID: id, cgroup: h, initialPids: inInitialPidNamespace(),
 		limits: limits{
 			foreign: 10 * time.Second, death: 10 * time.Second, delete: 15 * time.Second, state: 10 * time.Second,
 			status: 10 * time.Second,

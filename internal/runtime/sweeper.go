@@ -75,7 +75,7 @@ func (s *Sweeper) look(now time.Time) (again bool, err error) {
 	var errs []error
 	for _, pid := range pids {
 		st, err := readStat(pid)
-		if err != nil || st.state != 'Z' || st.ppid != os.Getpid() || s.rt.tracked(pid) {
+		if err != nil || st.state != 'Z' || st.ppid != os.Getpid() || s.rt.tracked(pid) || s.rt.keeps(initRecord{pid, st.start}) {
 			continue
 		}
 		key := processKey{pid, st.start}
