@@ -9,7 +9,8 @@
 // Beside the runtime it uses the cgroup file systems, procfs, for OOM kills the kernel's log, and for what a killed runtime
 // leaves of a systemd scope D-Bus. It never touches bundles, except for reading linux.cgroupsPath from config.json, nor container output, nor children of
 // this process that somebody else waits for. Three runtime calls are all it needs in normal life: run, delete, update;
-// state is called once for a container that an earlier daemon started.
+// state is called once for a container that an earlier daemon started,
+// and exec for each command that is to run in one.
 //
 // It is called by internal/daemon, which wires it to the supervisor. The process must be a child subreaper
 // (BecomeSubreaper) before the first Run, or exit statuses stay unknown on kernels before 6.15.

@@ -56,7 +56,7 @@ func runTests(m *testing.M) int {
 }
 
 func makeRootfs(dir string) error {
-	for _, d := range []string{"bin", "proc", "dev", "tmp"} {
+	for _, d := range []string{"bin", "etc", "proc", "dev", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return err
 		}
@@ -68,7 +68,14 @@ func makeRootfs(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "bin/busybox"), data, 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"sh", "sleep", "true", "dd", "tail"} {
+	users := "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n"
+	if err := os.WriteFile(filepath.Join(dir, "etc/passwd"), []byte(users), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "bin/plain"), []byte("no program\n"), 0o644); err != nil {
+		return err
+	}
+	for _, name := range []string{"sh", "sleep", "true", "dd", "tail", "cat", "id", "pwd", "setsid", "stty"} {
 		if err := os.Symlink("busybox", filepath.Join(dir, "bin", name)); err != nil {
 			return err
 		}
@@ -229,6 +236,7 @@ func (c container) bundle(t *testing.T, r *Runtime, id string) string {
 		"mounts": []object{
 			{"destination": "/proc", "type": "proc", "source": "proc"},
 			{"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+			{"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": []string{"newinstance", "ptmxmode=0666"}},
 			{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},
 		},
 		"linux": linux,

@@ -26,13 +26,13 @@ func init() { gorunc.Monitor = groupMonitor{} }
 // groupMonitor is a go-runc monitor that ends a whole process group when a call's context ends or the call fails.
 type groupMonitor struct{}
 
-// Start starts the command in a process group of its own.
+// Start starts the command in a process group of its own, and in a session if it says so.
 func (groupMonitor) Start(cmd *exec.Cmd) (chan gorunc.Exit, error) {
 	fd := -1
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Setpgid = !cmd.SysProcAttr.Setsid // a session's leader leads a group already
 	cmd.SysProcAttr.PidFD = &fd
 	cmd.Env = withoutServiceEnv(cmd.Env)
 	cmd.WaitDelay = drainTime

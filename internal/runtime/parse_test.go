@@ -13,8 +13,8 @@ import (
 )
 
 func TestParseStat(t *testing.T) {
-	const rest = " S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 155836 10 20 30"
-	want := procStat{state: 'S', ppid: 1, pgrp: 77, start: 155836}
+	const rest = " S 1 77 78 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 155836 10 20 30"
+	want := procStat{state: 'S', ppid: 1, pgrp: 77, session: 78, start: 155836}
 	for _, comm := range []string{"sh", "a b", ") Z 9 (", "(()", ""} {
 		if got, err := parseStat([]byte("77 (" + comm + ")" + rest + "\n")); err != nil || got != want {
 			t.Errorf("%q: got %+v, %v", comm, got, err)
@@ -60,7 +60,7 @@ func TestNoProcessIsNoProcess(t *testing.T) {
 }
 
 func FuzzParseStat(f *testing.F) {
-	f.Add([]byte("77 (sh) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 155836 10"))
+	f.Add([]byte("77 (sh) S 1 77 78 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 155836 10"))
 	f.Add([]byte("1 (a) b) Z 1"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if st, err := parseStat(data); err == nil && st.state == 0 {
@@ -220,6 +220,21 @@ func TestNewRefuses(t *testing.T) {
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("accepted %+v", cfg)
+		}
+	}
+}
+
+func TestNestedPid(t *testing.T) {
+	for status, want := range map[string]int{
+		"Name:\tx\nNSpid:\t5\n":       0,
+		"Name:\tx\nNSpid:\t5\t1\n":    1,
+		"NSpid:\t5\t9\t77\nNSsid:\t3": 77,
+		"NSpid:\t5\tx\n":              0,
+		"Name:\tNSpid:\t5\t6\n":       0,
+		"":                            0,
+	} {
+		if got := nestedPid([]byte(status)); got != want {
+			t.Errorf("%q: got %d, want %d", status, got, want)
 		}
 	}
 }

@@ -35,7 +35,9 @@ type procStat struct {
 	state byte // 'Z' for a zombie
 	ppid  int
 	pgrp  int
-	start uint64 // clock ticks after boot
+	// session is the pid of the leader of its session.
+	session int
+	start   uint64 // clock ticks after boot
 }
 
 func readStat(pid int) (procStat, error) {
@@ -63,11 +65,12 @@ func parseStat(data []byte) (procStat, error) {
 	}
 	ppid, err1 := strconv.Atoi(string(f[1]))
 	pgrp, err2 := strconv.Atoi(string(f[2]))
-	start, err3 := strconv.ParseUint(string(f[startField]), 10, 64)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	session, err3 := strconv.Atoi(string(f[3]))
+	start, err4 := strconv.ParseUint(string(f[startField]), 10, 64)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return procStat{}, err
 	}
-	return procStat{state: f[0][0], ppid: ppid, pgrp: pgrp, start: start}, nil
+	return procStat{state: f[0][0], ppid: ppid, pgrp: pgrp, session: session, start: start}, nil
 }
 
 // openProcess opens a process and says who it is: the stat that is returned is that of the process behind the pidfd.
@@ -85,6 +88,15 @@ func openProcess(pid int) (*pidfd, procStat, error) {
 		return nil, procStat{}, fmt.Errorf("cannot identify process %d: %w", pid, err)
 	}
 	return fd, st, nil
+}
+
+// bootTicks is the present moment as start times have it.
+func bootTicks() (uint64, error) {
+	var boot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
+		return 0, fmt.Errorf("cannot read the clock: %w", err)
+	}
+	return uint64(boot.Nano()) / uint64(time.Second/100), nil
 }
 
 // startedAt turns a start time into one of Go's, by the process's age on the clock that the kernel took it from.
@@ -124,4 +136,33 @@ func children() ([]int, error) {
 		}
 	}
 	return pids, nil
+}
+
+// isContainerMember tells whether a process, living or zombie, is in a pid namespace below this process's, and not its init.
+func isContainerMember(pid int) bool {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return false
+	}
+	return nestedPid(data) > 1
+}
+
+// nestedPid is the pid in the innermost of several pid namespaces (proc_pid_status(5), NSpid), else 0.
+func nestedPid(status []byte) int {
+	for line := range bytes.Lines(status) {
+		rest, ok := bytes.CutPrefix(line, []byte("NSpid:"))
+		if !ok {
+			continue
+		}
+		pids := bytes.Fields(rest)
+		if len(pids) < 2 {
+			return 0
+		}
+		pid, err := strconv.Atoi(string(pids[len(pids)-1]))
+		if err != nil {
+			return 0
+		}
+		return pid
+	}
+	return 0
 }

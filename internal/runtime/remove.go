@@ -22,6 +22,12 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	if err := r.settle(ctx, id); err != nil {
 		return err
 	}
+	// A command that is just being started in it must not put anything behind.
+	done, err := r.execs.seize(ctx, id, errRemoved)
+	if err != nil {
+		return err
+	}
+	defer done()
 	defer r.begin()()
 	path := r.cgroupPathOf(id)
 	cg := r.cgroup.at(path.dir())

@@ -74,26 +74,35 @@ func (r *Runtime) claim(id string, path cgroupPath, cg cgroup) error {
 	return r.rememberCgroup(id, path)
 }
 
-// started is the process that the runtime wrote into the pid file. It may have ended already: as subreaper this process is
-// its parent, so it is still there as a zombie.
+// started is the process that the runtime wrote into the pid file.
 func (r *Runtime) started(ctx context.Context, id string, cg cgroup, pidFile string, oomKills uint64) (*process, error) {
+	pid, fd, st, err := r.identifyStarted(ctx, cg, pidFile)
+	if err != nil {
+		return nil, err
+	}
+	return r.watch(id, cg, pid, fd, st, oomKills), nil
+}
+
+// identifyStarted opens the process that the runtime wrote into the pid file. It may have ended already: as subreaper this
+// process is its parent, so it is still there as a zombie.
+func (r *Runtime) identifyStarted(ctx context.Context, cg cgroup, pidFile string) (int, *pidfd, procStat, error) {
 	data, err := os.ReadFile(pidFile)
 	if err != nil {
-		return nil, fmt.Errorf("it wrote no pid file: %w", err)
+		return 0, nil, procStat{}, fmt.Errorf("it wrote no pid file: %w", err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	if err != nil || pid <= 1 || pid == os.Getpid() {
-		return nil, fmt.Errorf("it wrote no pid into its pid file: %q", excerpt(string(data)))
+		return 0, nil, procStat{}, fmt.Errorf("it wrote no pid into its pid file: %q", excerpt(string(data)))
 	}
 	fd, st, err := openProcess(pid)
 	if err != nil {
-		return nil, fmt.Errorf("there is no process %d, which it wrote into its pid file: %w", pid, err)
+		return 0, nil, procStat{}, fmt.Errorf("there is no process %d, which it wrote into its pid file: %w", pid, err)
 	}
 	if !r.belongs(ctx, pid, fd, st, cg) {
 		_ = fd.close()
-		return nil, fmt.Errorf("process %d, which it wrote into its pid file, is not of this container", pid)
+		return 0, nil, procStat{}, fmt.Errorf("process %d, which it wrote into its pid file, is not of this container", pid)
 	}
-	return r.watch(id, cg, pid, fd, st, oomKills), nil
+	return pid, fd, st, nil
 }
 
 // belongs tells whether a process was made by the call that has just ended: it is a child of this process that no other

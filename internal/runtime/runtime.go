@@ -60,6 +60,8 @@ type Runtime struct {
 	pids  map[int]int         // how many processes of ours, not yet known to have ended, have that pid
 	calls callLedger
 
+	execs turns
+
 	foreignMu sync.Mutex
 	scanned   bool
 	foreign   map[string][]foreignCall // runtime calls of an earlier daemon, by container
@@ -292,6 +294,13 @@ func (r *Runtime) callsBefore(mark uint64) bool {
 	return false
 }
 
+// onlyCall tells whether the caller's is the only call under way.
+func (r *Runtime) onlyCall() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.calls.open) == 1
+}
+
 func (r *Runtime) callMark() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -318,6 +327,13 @@ func (r *Runtime) settledPid(pid int) {
 	if r.pids[pid]--; r.pids[pid] <= 0 {
 		delete(r.pids, pid)
 	}
+}
+
+// trackPid keeps a process that is no container's init from being reaped by others; settledPid ends that.
+func (r *Runtime) trackPid(pid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pids[pid]++
 }
 
 func (r *Runtime) forgetProcess(p *process) {

@@ -13,6 +13,10 @@ import (
 // DefaultSweepAge is how long a zombie has to stand before a Sweeper takes it for nobody's.
 const DefaultSweepAge = 30 * time.Second
 
+// memberSweepAge is the same for what was executed in a container, by a daemon that this one was executed in place of: as
+// long as such a zombie is there, the container's init cannot end.
+const memberSweepAge = time.Second
+
 // Sweeper reaps children that nobody waits for: what killed runtimes and hooks leave behind becomes a child of the
 // subreaper. It reaps only zombies that were strangers in an earlier look, at least an age ago, and that no runtime call
 // under way at that time can have made: so it takes no exit status from a container, nor from anybody in this process who
@@ -47,7 +51,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 			return
 		case <-chld:
 			if !armed {
-				timer.Reset(s.age / 2)
+				timer.Reset(min(s.age/2, memberSweepAge))
 				armed = true
 			}
 		case now := <-timer.C:
@@ -57,7 +61,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 				s.rt.log.Warn("cannot look for stray zombies", "error", err)
 			}
 			if again {
-				timer.Reset(s.age/2 + time.Millisecond)
+				timer.Reset(min(s.age/2, memberSweepAge) + time.Millisecond)
 				armed = true
 			}
 		}
@@ -83,7 +87,11 @@ func (s *Sweeper) look(now time.Time) (again bool, err error) {
 		if !known {
 			first = sighting{at: now, mark: mark}
 		}
-		if !known || now.Sub(first.at) < s.age || s.rt.callsBefore(first.mark) || s.rt.tracked(pid) {
+		age := s.age
+		if isContainerMember(pid) {
+			age = min(age, memberSweepAge)
+		}
+		if !known || now.Sub(first.at) < age || s.rt.callsBefore(first.mark) || s.rt.tracked(pid) {
 			seen[key] = first
 			continue
 		}
