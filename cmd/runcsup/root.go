@@ -63,6 +63,7 @@ func newRootCommand(p *program) *cobra.Command {
 		newCheckCommand(p), newDiffCommand(p), newReloadCommand(p), newBuildCommand(p),
 		newVersionCommand(p), newDaemonCommand(p), newDemoCommand(p), newPayloadCommand(p),
 	)
+	root.AddCommand(manCommands()...)
 	tuneCompletionCommand(root)
 	return root
 }

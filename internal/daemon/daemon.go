@@ -81,6 +81,7 @@ type Daemon struct {
 func Run(ctx context.Context, o Options) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	hangSignal(signals)
 	defer signal.Stop(signals)
 
 	d := &Daemon{
@@ -211,6 +212,7 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 			d.spawn(func() { d.applyChanges(names) })
 			continue
 		case s := <-signals:
+			hangOn(s)
 			if s == unix.SIGHUP {
 				d.spawn(func() { d.hangup(ready) })
 				continue

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/runcsup/runcsup/internal/config"
@@ -18,14 +19,14 @@ type statusLine struct {
 // text counts the containers by state.
 func (s *statusLine) text() string {
 	count := map[supervisor.State]int{}
-	refused := 0
+	var refused []string
 	list := s.d.List()
 	for _, c := range list {
 		count[c.State]++
 	}
 	for _, e := range s.d.catalog.all() {
 		if _, _, _, text, _ := e.view(); text != "" {
-			refused++
+			refused = append(refused, e.name)
 		}
 	}
 	parts := []string{fmt.Sprintf("%d of %d running", count[supervisor.StateRunning], len(list))}
@@ -37,13 +38,23 @@ func (s *statusLine) text() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, state))
 		}
 	}
-	if refused > 0 {
-		parts = append(parts, fmt.Sprintf("%d definitions refused", refused))
+	if len(refused) > 0 {
+		parts = append(parts, fmt.Sprintf("%d refused: %s", len(refused), someOf(refused)))
 	}
 	if trouble := s.d.webTrouble(); trouble != "" {
 		parts = append(parts, trouble)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// someOf names the first few.
+func someOf(names []string) string {
+	const few = 5
+	slices.Sort(names)
+	if len(names) > few {
+		return strings.Join(names[:few], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
 }
 
 // send tells the service manager, if the line is another one.
