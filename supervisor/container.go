@@ -73,6 +73,9 @@ func (c *container) loop() {
 	c.timer.Stop()
 	defer c.timer.Stop()
 	c.causes.start = CauseDaemon
+	if c.record.latest.BootID == "" { // no daemon has had it before
+		c.causes.start = CauseDefinition
+	}
 	c.perform(c.m.begin(c.m.ifLost))
 	switch {
 	case c.ending:

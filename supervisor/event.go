@@ -39,7 +39,7 @@ const (
 	CauseDaemon     Cause = "daemon"     // started because the daemon was
 	CauseShutdown   Cause = "shutdown"   // ended because the daemon was told to end with its containers
 	CausePolicy     Cause = "policy"     // restarted by its restart policy
-	CauseDefinition Cause = "definition" // its definition was changed
+	CauseDefinition Cause = "definition" // its definition is new or was changed
 	CauseRemoval    Cause = "removal"    // its definition was removed
 )
 

@@ -69,7 +69,7 @@ func TestEvents(t *testing.T) {
 				after(15 * time.Second)
 			},
 			want: []string{
-				"started by daemon",
+				"started by definition",
 				"exited (exited with code 3) ran 2s peak 4096",
 				"restart why: policy always attempt 1 in 15s",
 				"started by policy",
@@ -83,7 +83,7 @@ func TestEvents(t *testing.T) {
 				after(2 * time.Second)
 			},
 			want: []string{
-				"started by daemon",
+				"started by definition",
 				"exited (oom by SIGKILL) ran 1s",
 				"restart why: policy on-abnormal, after an abnormal end (oom) attempt 1 in 15s",
 			},
@@ -96,7 +96,7 @@ func TestEvents(t *testing.T) {
 				after(2 * time.Second)
 			},
 			want: []string{
-				"started by daemon",
+				"started by definition",
 				"exited (exited with code 0) ran 1s",
 				"no-restart why: policy on-failure, after a clean end (code 0)",
 			},
@@ -115,7 +115,7 @@ func TestEvents(t *testing.T) {
 				after(20 * time.Second)
 			},
 			want: []string{
-				"started by daemon",
+				"started by definition",
 				"exited (signaled by SIGHUP) ran 1s",
 				"restart why: restart.forceExitStatus has SIGHUP attempt 1 in 15s",
 				"started by policy",
@@ -131,7 +131,7 @@ func TestEvents(t *testing.T) {
 				after(time.Minute)
 			},
 			want: []string{
-				"started by daemon",
+				"started by definition",
 				"exited (exited with code 1) ran 1s",
 				"restart why: policy always attempt 1 in 15s",
 				"failed error: started too often in too short a time: 1 times within 1h0m0s",
@@ -163,7 +163,7 @@ func TestEvents(t *testing.T) {
 				must(t, h.Stop(t.Context(), "npd"))
 			},
 			want: []string{
-				"started by daemon",
+				"started by definition",
 				"stopped by hand (stopped by SIGTERM) ran 9.95s",
 				"started by hand",
 				"exited (exited with code 1) ran 1s",
@@ -179,7 +179,7 @@ func TestEvents(t *testing.T) {
 				must(t, h.Restart(t.Context(), "npd"))
 			},
 			want: []string{
-				"started by daemon",
+				"started by definition",
 				"stopped by hand (stopped by SIGKILL) ran 10.95s why: it did not end within 10s of SIGTERM",
 				"started by hand",
 			},
@@ -197,7 +197,7 @@ func TestEvents(t *testing.T) {
 				must(t, h.Remove(t.Context(), "npd"))
 			},
 			want: []string{
-				"started by daemon",
+				"started by definition",
 				"stopped by definition (stopped by SIGTERM) ran 950ms",
 				"started by definition",
 				"stopped by removal (stopped by SIGTERM) ran 900ms",
@@ -210,7 +210,7 @@ func TestEvents(t *testing.T) {
 				after(time.Second)
 				must(t, h.Shutdown(t.Context()))
 			},
-			want: []string{"started by daemon", "stopped by shutdown (stopped by SIGTERM) ran 950ms"},
+			want: []string{"started by definition", "stopped by shutdown (stopped by SIGTERM) ran 950ms"},
 		},
 		"words": {
 			spec: func(s *Spec) { s.Enabled = false },

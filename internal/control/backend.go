@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"syscall"
 
+	"github.com/runcsup/runcsup/internal/history"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -40,6 +41,13 @@ type Backend interface {
 
 	// Stats returns what running containers use now, for all if names is empty. Those that do not run are left out.
 	Stats(names []string) ([]Stats, error)
+
+	// History returns what happened to a container, oldest first.
+	History(name string, q history.Query) ([]history.Entry, error)
+	// Events calls yield with what happened to the containers and the daemon, oldest first, and with follow also with
+	// what happens, until the context ends or yield fails. history.ErrTooSlow is that yield took too long.
+	Events(ctx context.Context, q history.Query, follow bool, yield func(history.Entry) error) error
+
 	Show(name string) (Shown, error)
 	// Build builds the container's bundle without starting anything and returns its directory.
 	Build(ctx context.Context, name string) (path string, err error)

@@ -168,8 +168,13 @@ func (c *Client) do(ctx context.Context, method, path string, options, result an
 		}
 		return nil
 	}
+	return c.refusal(resp, b)
+}
+
+// refusal is the error in the body of an answer that is no success.
+func (c *Client) refusal(resp *http.Response, body []byte) error {
 	var e errorBody
-	if err := json.Unmarshal(b, &e); err != nil || e.Error == nil || e.Error.Code == "" {
+	if err := json.Unmarshal(body, &e); err != nil || e.Error == nil || e.Error.Code == "" {
 		return c.foreign(resp)
 	}
 	return e.Error

@@ -12,6 +12,7 @@ import (
 
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/control/controltest"
+	"github.com/runcsup/runcsup/internal/history"
 	"github.com/runcsup/runcsup/internal/usage"
 	"github.com/runcsup/runcsup/supervisor"
 )
@@ -38,6 +39,12 @@ func exampleBackend(t *testing.T) *controltest.Backend {
 			Pids:   &usage.Pids{Current: 5, Limit: 100}, IO: []usage.Device{{Major: 8, ReadBytes: 8192, WriteBytes: 4096, Reads: 2, Writes: 1}},
 			Pressure: &usage.Pressure{CPU: &usage.Stall{SomeSeconds: 1.5, FullSeconds: 0.25, SomePercent: 12.5}, Memory: &usage.Stall{}, IO: &usage.Stall{}},
 		}}},
+		Entries: []history.Entry{
+			{ID: 1764039672123456, At: *at(t, "2026-11-25T03:01:12.123Z"), Container: "npd", Type: "exited",
+				Exit: &history.Exit{Reason: "exited", Code: 3}, RanSeconds: 61.5, MemoryPeakBytes: 12_910_592},
+			{ID: 1764039672123501, At: *at(t, "2026-11-25T03:01:12.123Z"), Container: "npd", Type: "restart", Why: "policy always",
+				Attempt: 2, NextStartAt: at(t, "2026-11-25T03:01:37.500Z")},
+		},
 		Shown: control.Shown{File: "/etc/runcsup/containers.d/npd.yaml", Definition: "bundle: /srv/npd\n",
 			Effective: json.RawMessage(`{"bundle":"/srv/npd","enabled":true}`)},
 		Info: control.VersionInfo{Version: "0.1.0", Commit: "1f2e3d4c", BuildDate: "2026-11-23T04:00:00Z", Go: "go1.26.8",
@@ -115,7 +122,7 @@ func TestPageHasEveryCode(t *testing.T) {
 	for code, status := range map[control.Code]string{
 		control.CodeUsage: "400", control.CodeNoSuchContainer: "404", control.CodeNoSuchRoute: "404", control.CodeMethodNotAllowed: "405",
 		control.CodeConflict: "409", control.CodeStartLimit: "409", control.CodeRefused: "422", control.CodeFailed: "500",
-		control.CodeInternal: "500", control.CodeUnavailable: "503",
+		control.CodeInternal: "500", control.CodeUnavailable: "503", control.CodeTooSlow: "503",
 	} {
 		if row := "| " + status + " | `" + string(code) + "` |"; !strings.Contains(string(text), row) {
 			t.Errorf("%s has no row %s", apiPage, row)

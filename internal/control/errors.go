@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/runcsup/runcsup/internal/history"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -22,6 +23,7 @@ const (
 	CodeFailed           Code = "failed"             // it was tried, and did not work
 	CodeInternal         Code = "internal"           // a fault of the daemon
 	CodeUnavailable      Code = "unavailable"        // the daemon is going down
+	CodeTooSlow          Code = "too-slow"           // a stream was cut off because its reader is slower than the events come
 
 	// The rest comes from the client alone.
 	CodeNoDaemon   Code = "no-daemon"  // nobody listens on the socket
@@ -60,8 +62,10 @@ func asError(err error) *Error {
 		answer.Code = CodeConflict
 	case errors.Is(err, supervisor.ErrNoContainer):
 		answer.Code, answer.Hint = CodeNoSuchContainer, "runcsup list shows all"
-	case errors.Is(err, supervisor.ErrClosed):
+	case errors.Is(err, supervisor.ErrClosed), errors.Is(err, history.ErrEnded):
 		answer.Code = CodeUnavailable
+	case errors.Is(err, history.ErrTooSlow):
+		answer.Code, answer.Hint = CodeTooSlow, "ask again with after= and the id of the last one"
 	}
 	return answer
 }
@@ -78,7 +82,7 @@ func (e *Error) status() int {
 		return http.StatusConflict
 	case CodeRefused:
 		return http.StatusUnprocessableEntity
-	case CodeUnavailable:
+	case CodeUnavailable, CodeTooSlow:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusInternalServerError

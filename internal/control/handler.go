@@ -25,6 +25,7 @@ type request struct {
 type answer struct {
 	status int // 0 is 200
 	value  any
+	stream streamFunc // in place of value
 }
 
 var errGoingDown = &Error{Code: CodeUnavailable, Message: "the daemon is going down"}
@@ -65,7 +66,12 @@ func (s *Server) serve(rt route) http.Handler {
 		defer s.gate.RUnlock()
 		begin := time.Now()
 		a, err := s.call(w, r, rt)
-		status := s.write(w, a, err)
+		status := 0
+		if err == nil && a.stream != nil {
+			status = s.writeStream(w, r, a.stream)
+		} else {
+			status = s.write(w, a, err)
+		}
 		if rt.method != http.MethodGet {
 			s.log.LogAttrs(r.Context(), slog.LevelInfo, "control request", slog.String("request", r.Method+" "+r.URL.Path),
 				peerAttr(r.Context()), slog.Int("status", status), slog.Duration("took", time.Since(begin)))

@@ -32,12 +32,18 @@ type Server struct {
 	// base ends with Serve, and with it every request's context.
 	base   context.Context
 	cancel context.CancelFunc
+	// streams ends when Serve begins to end: those that follow would never end by themselves.
+	streams    context.Context
+	endStreams context.CancelFunc
 }
 
 // NewServer returns a server for backend. It is for one Serve.
 func NewServer(backend Backend, log *slog.Logger) *Server {
 	base, cancel := context.WithCancel(context.Background())
-	return &Server{backend: backend, log: log, base: base, cancel: cancel}
+	streams, endStreams := context.WithCancelCause(base)
+	return &Server{
+		backend: backend, log: log, base: base, cancel: cancel, streams: streams, endStreams: func() { endStreams(errGoingDown) },
+	}
 }
 
 // Handle has GET requests for a path outside /v1 answered by h. It is for before Serve.
@@ -70,6 +76,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		err = fmt.Errorf("cannot accept control connections: %w", err)
 	case <-ctx.Done():
 	}
+	s.endStreams()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
 	defer cancel()
 	if shutdownErr := server.Shutdown(grace); shutdownErr != nil {

@@ -67,7 +67,11 @@ func ask(t *testing.T, socket, method, path, body string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := resp.Header.Get("Content-Type"); got != "application/json" {
+	want := "application/json"
+	if strings.HasPrefix(path, "/v1/events") && resp.StatusCode == http.StatusOK {
+		want = "application/x-ndjson"
+	}
+	if got := resp.Header.Get("Content-Type"); got != want {
 		t.Errorf("%s %s: Content-Type is %q", method, path, got)
 	}
 	return resp.StatusCode, strings.TrimSuffix(string(b), "\n")

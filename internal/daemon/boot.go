@@ -43,6 +43,7 @@ func (d *Daemon) boot(ctx context.Context, loaded []config.Loaded) {
 	}
 	wg.Wait()
 	d.observeReload(nil)
+	d.forgetStrangers()
 	d.watchFiles()
 }
 

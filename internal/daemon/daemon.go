@@ -19,6 +19,7 @@ import (
 	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/internal/config"
 	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/internal/history"
 	"github.com/runcsup/runcsup/internal/logs"
 	"github.com/runcsup/runcsup/internal/metrics"
 	"github.com/runcsup/runcsup/internal/notify"
@@ -57,7 +58,9 @@ type Daemon struct {
 	catalog     *catalog
 	metrics     *metrics.Exporter
 	web         *metrics.Web
-	ready       atomic.Bool       // the service manager was told so
+	ready       atomic.Bool // the service manager was told so
+	history     *history.Log
+	bootID      string
 	builds      *supervisor.Slots // places for heavy work on bundles
 
 	ctx    context.Context // ends when the daemon has nothing more to do
@@ -110,6 +113,9 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	endHistory := d.keepHistory(ctx)
+	defer endHistory() // last of all
+	d.noteBegin(d.bootID)
 	serving, endServing := context.WithCancel(d.ctx)
 	defer endServing()
 	served := make(chan error, 1)
@@ -147,6 +153,7 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	if err == nil {
 		err = d.tidy(ctx)
 	}
+	d.noteEnd("", err)
 	return err
 }
 
@@ -262,6 +269,7 @@ func (d *Daemon) hangup(ready bool) {
 		d.tell(d.notifier.Reloading("Reloading"))
 	}
 	changes, err := d.reload(d.ctx, nil)
+	d.noteReload(changes, err)
 	if err != nil {
 		d.log.Error("cannot reload", "error", err)
 	}

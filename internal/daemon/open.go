@@ -17,6 +17,7 @@ import (
 	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/internal/config"
 	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/internal/history"
 	"github.com/runcsup/runcsup/internal/logs"
 	"github.com/runcsup/runcsup/internal/notify"
 	"github.com/runcsup/runcsup/internal/records"
@@ -34,6 +35,7 @@ func (d *Daemon) open(env notify.Environment) (listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.bootID = bootID
 	if d.notifier, err = notify.New(env.Socket); err != nil {
 		return nil, err
 	}
@@ -130,6 +132,7 @@ func (d *Daemon) openStores() (err error) {
 	if d.definitions, err = records.NewDefinitions(definitionsDir(s)); err != nil {
 		return err
 	}
+	d.history = history.Open(historyDir(s), d.log, d.nudge)
 	d.logs, err = logs.New(s.LogDir)
 	return err
 }
@@ -170,9 +173,10 @@ func (d *Daemon) netnsOf(name string) (string, error) {
 	return fmt.Sprintf("/proc/%d/ns/net", s.Pid), nil
 }
 
-// onEvent passes on what happens to a container.
+// onEvent passes on what happens to a container. It is called in that container's goroutine and does not wait.
 func (d *Daemon) onEvent(e supervisor.Event) {
 	d.logEvent(e)
+	d.history.Add(history.Of(e))
 	d.metrics.OnEvent(e)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/internal/config"
 	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/internal/history"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -26,6 +27,7 @@ func (d *Daemon) Reload(ctx context.Context, names []string) ([]control.Change, 
 	done := make(chan answer, 1)
 	d.spawn(func() {
 		changes, err := d.reload(d.ctx, names)
+		d.noteReload(changes, err)
 		done <- answer{changes, err}
 	})
 	select {
@@ -43,7 +45,9 @@ func (d *Daemon) reload(ctx context.Context, names []string) ([]control.Change, 
 			return control.Change{Name: l.Name, Action: control.ActionRefused, Error: err.Error()}, true
 		}
 		defer d.giveBack(e)
-		return d.reconcile(ctx, e, reread(l)), true
+		change := d.reconcile(ctx, e, reread(l))
+		d.noteChange(change)
+		return change, true
 	})
 	d.observeReload(err)
 	d.watchFiles()
@@ -67,6 +71,7 @@ func (d *Daemon) applyChanges(names map[string]bool) {
 			return control.Change{}, false
 		}
 		change := d.reconcile(ctx, e, reread(l))
+		d.noteChange(change)
 		d.logChange(change)
 		return change, true
 	})
@@ -275,6 +280,7 @@ func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) contr
 		if refused != "" {
 			e.accept(def, old)
 			d.log.Info("definition is good again", "container", e.name)
+			d.history.Add(history.Entry{Container: e.name, Type: history.TypeApplied, Action: change.Action, Why: "the definition is good again"})
 			if err := d.supervisor.Refuse(ctx, e.name, ""); err != nil {
 				change.Error = err.Error()
 			}
@@ -338,6 +344,7 @@ func (d *Daemon) refuse(ctx context.Context, e *entry, file string, err error, i
 	e.refuse(file, text, inputs)
 	if before != text {
 		d.logRefusal(e.name, err)
+		d.history.Add(history.Entry{Container: e.name, Type: history.TypeRefused, Error: text})
 	}
 	if supervised {
 		if err := d.supervisor.Refuse(ctx, e.name, text); err != nil {
@@ -371,6 +378,7 @@ func (d *Daemon) remove(ctx context.Context, e *entry) control.Change {
 		change.Error = err.Error()
 	}
 	d.catalog.remove(e)
+	d.history.Forget(e.name)
 	d.nudge()
 	return change
 }

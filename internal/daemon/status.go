@@ -44,6 +44,9 @@ func (s *statusLine) text() string {
 	if trouble := s.d.webTrouble(); trouble != "" {
 		parts = append(parts, trouble)
 	}
+	if s.d.history.Err() != nil {
+		parts = append(parts, "history cannot be written")
+	}
 	return strings.Join(parts, ", ")
 }
 

@@ -27,7 +27,7 @@ type file struct{ path string }
 // append adds whole lines at the end. After an error nothing of them is in the file, or, where not even that could be had,
 // the next append begins on a line of its own.
 func (f file) append(lines []byte) (err error) {
-	fd, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE|os.O_APPEND|unix.O_CLOEXEC, 0o600)
+	fd, err := f.openToAppend()
 	if err != nil {
 		return fmt.Errorf("cannot write the history: %w", err)
 	}
@@ -60,6 +60,19 @@ func (f file) append(lines []byte) (err error) {
 		return errors.Join(err, fd.Truncate(size))
 	}
 	return nil
+}
+
+// openToAppend makes what is not there: somebody may have cleaned up.
+func (f file) openToAppend() (*os.File, error) {
+	const flags = os.O_RDWR | os.O_CREATE | os.O_APPEND | unix.O_CLOEXEC | unix.O_NOFOLLOW
+	fd, err := os.OpenFile(f.path, flags, 0o600)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fd, err
+	}
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(f.path, flags, 0o600)
 }
 
 // sync brings what was appended to the disk.

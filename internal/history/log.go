@@ -1,9 +1,7 @@
 package history
 
 import (
-	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,8 +13,9 @@ const maxQueued = 4096
 
 // Log is the history of one state directory, as the daemon that writes it has it.
 type Log struct {
-	dir string
-	log *slog.Logger
+	dir     string
+	log     *slog.Logger
+	changed func() // called when Err says something else than before
 
 	// disk is held for writing while a file is written, so that nobody reads half a line.
 	disk sync.RWMutex
@@ -36,25 +35,22 @@ type job struct {
 	forget string
 }
 
-// Open opens the history in dir, which it makes, of mode 0700, if it is not there. Nothing is written before Run.
-func Open(dir string, log *slog.Logger) (*Log, error) {
-	if err := os.MkdirAll(filepath.Join(dir, containersDir), 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the history's directory: %w", err)
-	}
+// Open opens the history in dir, which is made when it is written to. That it cannot be read is logged, and stops nobody:
+// no container depends on it. Nothing is written before Run. changed is called when Err has changed.
+func Open(dir string, log *slog.Logger, changed func()) *Log {
+	l := &Log{dir: dir, log: log, changed: changed, lost: map[string]int{}, wake: make(chan struct{}, 1)}
 	files, err := filesFor(dir, nil)
 	if err != nil {
-		return nil, err
+		log.Error("the history of earlier daemons cannot be read", "error", err)
 	}
-	l := &Log{dir: dir, log: log, lost: map[string]int{}, wake: make(chan struct{}, 1)}
 	for _, f := range files {
 		id, err := f.lastID()
 		if err != nil {
-			// It has no say in what runs: one that cannot be read is told, and the others are good.
-			log.Warn("a file of the history cannot be read", "file", f.path, "error", err)
+			log.Error("a file of the history cannot be read", "file", f.path, "error", err)
 		}
 		l.lastID = max(l.lastID, id)
 	}
-	return l, nil
+	return l
 }
 
 // Add notes what happened, now if the entry has no time. It gives the entry its ID, never waits, and tells all who follow.
@@ -82,7 +78,7 @@ func (l *Log) add(e Entry) {
 
 // Forget removes the history of a container, once what was added before is written.
 func (l *Log) Forget(container string) {
-	if !validName(container) {
+	if !ValidName(container) {
 		return
 	}
 	l.mu.Lock()
@@ -109,6 +105,13 @@ func (l *Log) Containers() ([]string, error) {
 		names = append(names, strings.TrimSuffix(filepath.Base(f.path), ext))
 	}
 	return names, nil
+}
+
+// Daemon returns what is on disk of the daemon's own entries, oldest first.
+func (l *Log) Daemon() ([]Entry, error) {
+	l.disk.RLock()
+	defer l.disk.RUnlock()
+	return file{filepath.Join(l.dir, daemonFile)}.read(true, func(e *Entry) bool { return e.Container == "" })
 }
 
 // Err is why the history cannot be written at present; nil when it can.

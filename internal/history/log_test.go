@@ -28,14 +28,10 @@ type written struct {
 func begin(t *testing.T, dir string) *written {
 	t.Helper()
 	w := &written{said: &said{}, done: make(chan struct{})}
-	l, err := Open(dir, slog.New(slog.NewTextHandler(w.said, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Log = l
+	w.Log = Open(dir, slog.New(slog.NewTextHandler(w.said, nil)), func() {})
 	ctx, cancel := context.WithCancel(t.Context())
 	w.cancel = cancel
-	go func() { defer close(w.done); l.Run(ctx) }()
+	go func() { defer close(w.done); w.Run(ctx) }()
 	return w
 }
 
@@ -170,7 +166,7 @@ func TestTroubleIsWaitedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t, dir)
 		obstacle := containerPath(dir, "web")
-		if err := os.Mkdir(obstacle, 0o700); err != nil {
+		if err := os.MkdirAll(obstacle, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		for n := range 3 {
@@ -210,7 +206,7 @@ func TestLossIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t, dir)
 		obstacle := containerPath(dir, "web")
-		if err := os.Mkdir(obstacle, 0o700); err != nil {
+		if err := os.MkdirAll(obstacle, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		for n := range maxQueued + 10 {

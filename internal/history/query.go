@@ -96,7 +96,7 @@ func filesFor(dir string, containers []string) ([]file, error) {
 	files := []file{{filepath.Join(dir, daemonFile)}} // has the boots, and the containers that were removed
 	if len(containers) > 0 {
 		for _, name := range containers {
-			if !validName(name) {
+			if !ValidName(name) {
 				return nil, fmt.Errorf("no container can have the name %q", name)
 			}
 			files = append(files, file{containerPath(dir, name)})
@@ -117,7 +117,7 @@ func filesFor(dir string, containers []string) ([]file, error) {
 
 func containerPath(dir, name string) string { return filepath.Join(dir, containersDir, name+ext) }
 
-// validName keeps what is no name of a container from being taken for a path.
-func validName(name string) bool {
+// ValidName tells what can be the name of a container from what would be taken for a path.
+func ValidName(name string) bool {
 	return name != "" && !strings.HasPrefix(name, ".") && !strings.ContainsAny(name, "/\x00")
 }

@@ -107,6 +107,9 @@ func (w *writer) settle(taken int, left []job, err error) (done bool) {
 		clear(w.lost)
 	}
 	w.mu.Unlock()
+	if (err == nil) != (before == nil) {
+		w.changed()
+	}
 	switch {
 	case err != nil && before == nil:
 		w.log.Error("the history cannot be written; it is tried again until it can be", "error", err)
@@ -149,7 +152,7 @@ func (w *writer) pathOf(j job) string {
 	if name == "" && j.entry.Type != string(supervisor.EventRemoved) {
 		name = j.entry.Container
 	}
-	if !validName(name) {
+	if !ValidName(name) {
 		return filepath.Join(w.dir, daemonFile)
 	}
 	return containerPath(w.dir, name)

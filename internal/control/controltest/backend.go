@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/internal/history"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -26,6 +27,9 @@ type Backend struct {
 	Shown      control.Shown
 	Usage      []control.Stats
 	Info       control.VersionInfo
+	// Entries are what History and Events return. With follow Events goes on with what Live has, until that is closed.
+	Entries []history.Entry
+	Live    chan history.Entry
 	// Fail has errors by call, as Calls has them ("start npd"). A panic is an error of type Panic.
 	Fail map[string]error
 	// Block has calls that wait until the channel is closed or their context ends.
@@ -198,6 +202,57 @@ func (b *Backend) named(names []string) []control.Change {
 		}
 	}
 	return changes
+}
+
+// History implements control.Backend.
+func (b *Backend) History(name string, q history.Query) ([]history.Entry, error) {
+	if _, err := b.Get(name); err != nil {
+		return nil, err
+	}
+	q.Containers = []string{name}
+	return b.newest(q), nil
+}
+
+// Events implements control.Backend.
+func (b *Backend) Events(ctx context.Context, q history.Query, follow bool, yield func(history.Entry) error) error {
+	if err := b.call(ctx, "events follow=%t", follow); err != nil {
+		return err
+	}
+	for _, e := range b.newest(q) {
+		if err := yield(e); err != nil {
+			return err
+		}
+	}
+	for follow {
+		select {
+		case e, open := <-b.Live:
+			if !open {
+				return history.ErrTooSlow
+			}
+			if !q.Wants(&e) {
+				continue
+			}
+			if err := yield(e); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+func (b *Backend) newest(q history.Query) []history.Entry {
+	var out []history.Entry
+	for _, e := range b.Entries {
+		if q.Wants(&e) {
+			out = append(out, e)
+		}
+	}
+	if q.Limit != 0 {
+		out = out[max(0, len(out)-max(q.Limit, 0)):]
+	}
+	return out
 }
 
 // Show implements control.Backend.

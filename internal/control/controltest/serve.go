@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/runcsup/runcsup/internal/control"
@@ -11,6 +12,13 @@ import (
 
 // Serve serves b on a socket until the test ends, and returns the socket's path.
 func Serve(t testing.TB, b control.Backend, log *slog.Logger) (socket string) {
+	t.Helper()
+	socket, _ = ServeUntil(t, b, log)
+	return socket
+}
+
+// ServeUntil is Serve with a stop, which ends the server before the test does and waits for that.
+func ServeUntil(t testing.TB, b control.Backend, log *slog.Logger) (socket string, stop func()) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "control.sock")
 	l, err := control.Listen(t.Context(), socket, -1)
@@ -20,11 +28,12 @@ func Serve(t testing.TB, b control.Backend, log *slog.Logger) (socket string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- control.NewServer(b, log).Serve(ctx, l) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the control server ended with: %v", err)
 		}
 	})
-	return socket
+	t.Cleanup(stop)
+	return socket, stop
 }
