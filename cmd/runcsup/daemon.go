@@ -20,9 +20,9 @@ import (
 type daemonOptions struct {
 	config string
 
-	containers, stateDir, runDir, logDir           string
-	runtime, cgroupManager, socketGroup, readyWhen string
-	logLevel, logFormat                            string
+	containers, stateDir, runDir, logDir                        string
+	runtime, cgroupManager, socketGroup, readyWhen, onTerminate string
+	logLevel, logFormat                                         string
 
 	webListenAddresses []string
 	webConfigFile      string
@@ -36,7 +36,8 @@ func newDaemonCommand(p *program) *cobra.Command {
 		GroupID: groupService,
 		Long: "Start every enabled container that has a definition, take over those that an earlier daemon started, and keep them\n" +
 			"running. SIGTERM and SIGINT stop all containers and then the daemon; a second one kills them. SIGHUP reloads.\n" +
-			"If the daemon ends in any other way the containers run on, and the next daemon takes them over." +
+			"If the daemon ends in any other way the containers run on, and the next daemon takes them over; so they do when\n" +
+			"systemd sends SIGTERM to restart the daemon (see --on-terminate)." +
 			exitStatus(exitFailed),
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return runDaemon(c.Context(), p, o, c.Flags()) },
@@ -51,6 +52,7 @@ func newDaemonCommand(p *program) *cobra.Command {
 	f.StringVar(&o.cgroupManager, "cgroup-manager", "", "auto, systemd or cgroupfs")
 	f.StringVar(&o.socketGroup, "socket-group", "", "`group` that may use the control socket")
 	f.StringVar(&o.readyWhen, "ready-when", "", "tell systemd of readiness when all is settled (or has failed) or running")
+	f.StringVar(&o.onTerminate, "on-terminate", "", "what SIGTERM means for the containers: stop, leave, or auto: leave them if systemd restarts the daemon")
 	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "", "text or json")
 	f.StringArrayVar(&o.webListenAddresses, "web.listen-address", nil, "`host:port` to serve metrics at, repeated for several; empty for none (default "+config.DefaultWebListenAddress+")")
@@ -59,7 +61,7 @@ func newDaemonCommand(p *program) *cobra.Command {
 		_ = c.MarkFlagDirname(dir)
 	}
 	for name, words := range map[string][]string{
-		"cgroup-manager": {"auto", "systemd", "cgroupfs"}, "ready-when": {"settled", "running"},
+		"cgroup-manager": {"auto", "systemd", "cgroupfs"}, "ready-when": {"settled", "running"}, "on-terminate": {"auto", "stop", "leave"},
 		"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"}, "runtime": {"runc", "crun"},
 	} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
@@ -117,6 +119,7 @@ func (o daemonOptions) settings(flags *pflag.FlagSet) (config.Settings, error) {
 		{o.cgroupManager, func(v string) { s.CgroupManager = config.CgroupManager(v) }},
 		{o.socketGroup, func(v string) { s.SocketGroup = v }},
 		{o.readyWhen, func(v string) { s.ReadyWhen = config.ReadyWhen(v) }},
+		{o.onTerminate, func(v string) { s.OnTerminate = config.OnTerminate(v) }},
 		{o.logFormat, func(v string) { s.LogFormat = config.LogFormat(v) }},
 	} {
 		if word.flag != "" {

@@ -36,6 +36,16 @@ const (
 	ReadyRunning ReadyWhen = "running" // every enabled container runs
 )
 
+// OnTerminate is what SIGTERM means for the containers.
+type OnTerminate string
+
+// The meanings of SIGTERM.
+const (
+	TerminateAuto  OnTerminate = "auto"  // leave when systemd is restarting the daemon, else stop
+	TerminateStop  OnTerminate = "stop"  // they are stopped
+	TerminateLeave OnTerminate = "leave" // they run on
+)
+
 // LogFormat is how the daemon writes its own log.
 type LogFormat string
 
@@ -58,6 +68,7 @@ type Settings struct {
 	// root.
 	SocketGroup string
 	ReadyWhen   ReadyWhen
+	OnTerminate OnTerminate
 	LogLevel    slog.Level
 	LogFormat   LogFormat
 	Watch       bool // apply changes of files without being told to
@@ -82,7 +93,7 @@ const DefaultWebListenAddress = "127.0.0.1:10920"
 func DefaultSettings() Settings {
 	return Settings{
 		Containers: "/etc/runcsup/containers.d", StateDir: "/var/lib/runcsup", RunDir: "/run/runcsup", LogDir: "/var/log/runcsup",
-		Runtime: "runc", CgroupManager: CgroupAuto, ReadyWhen: ReadySettled, LogLevel: slog.LevelInfo, LogFormat: LogText,
+		Runtime: "runc", CgroupManager: CgroupAuto, ReadyWhen: ReadySettled, OnTerminate: TerminateAuto, LogLevel: slog.LevelInfo, LogFormat: LogText,
 		Watch: true, StartTimeout: time.Minute, RescanInterval: 30 * time.Second,
 		WebListenAddresses: []string{DefaultWebListenAddress},
 	}
@@ -116,6 +127,11 @@ var settingsKeys = []key[Settings]{
 	{"readyWhen", func(p *problems, n *node, s *Settings) {
 		if w, ok := p.word(n, string(ReadySettled), string(ReadyRunning)); ok {
 			s.ReadyWhen = ReadyWhen(w)
+		}
+	}},
+	{"onTerminate", func(p *problems, n *node, s *Settings) {
+		if w, ok := p.word(n, string(TerminateAuto), string(TerminateStop), string(TerminateLeave)); ok {
+			s.OnTerminate = OnTerminate(w)
 		}
 	}},
 	{"logLevel", func(p *problems, n *node, s *Settings) {
@@ -240,6 +256,16 @@ func (s Settings) problems() []settingProblem {
 	case CgroupAuto, CgroupSystemd, CgroupFS:
 	default:
 		add("cgroupManager", "%q must be auto, systemd or cgroupfs, not %s", "cgroupManager", quote(string(s.CgroupManager)))
+	}
+	switch s.ReadyWhen {
+	case ReadySettled, ReadyRunning:
+	default:
+		add("readyWhen", "%q must be settled or running, not %s", "readyWhen", quote(string(s.ReadyWhen)))
+	}
+	switch s.OnTerminate {
+	case TerminateAuto, TerminateStop, TerminateLeave:
+	default:
+		add("onTerminate", "%q must be auto, stop or leave, not %s", "onTerminate", quote(string(s.OnTerminate)))
 	}
 	if strings.ContainsAny(s.SocketGroup, " :/\n") {
 		add("socketGroup", "%q must be the name or number of a group, not %s", "socketGroup", quote(s.SocketGroup))

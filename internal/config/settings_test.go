@@ -16,7 +16,7 @@ import (
 
 var defaults = Settings{
 	Containers: "/etc/runcsup/containers.d", StateDir: "/var/lib/runcsup", RunDir: "/run/runcsup", LogDir: "/var/log/runcsup",
-	Runtime: "runc", CgroupManager: "auto", SocketGroup: "", ReadyWhen: "settled", LogLevel: slog.LevelInfo, LogFormat: "text",
+	Runtime: "runc", CgroupManager: "auto", SocketGroup: "", ReadyWhen: "settled", OnTerminate: "auto", LogLevel: slog.LevelInfo, LogFormat: "text",
 	Watch: true, Starts: 0, StartTimeout: time.Minute, RescanInterval: 30 * time.Second,
 	WebListenAddresses: []string{"127.0.0.1:10920"},
 }
@@ -31,6 +31,7 @@ runtime: /usr/bin/crun
 cgroupManager: cgroupfs
 socketGroup: adm
 readyWhen: running
+onTerminate: leave
 logLevel: debug
 logFormat: json
 watch: false
@@ -43,7 +44,7 @@ webConfigFile: /etc/runcsup/web.yaml
 	got, err := ParseSettings("runcsup.yaml", []byte(src))
 	want := Settings{
 		Containers: "/srv/defs", StateDir: "/srv/state", RunDir: "/run/other", LogDir: "/srv/log", Runtime: "/usr/bin/crun",
-		CgroupManager: CgroupFS, SocketGroup: "adm", ReadyWhen: ReadyRunning, LogLevel: slog.LevelDebug, LogFormat: LogJSON,
+		CgroupManager: CgroupFS, SocketGroup: "adm", ReadyWhen: ReadyRunning, OnTerminate: TerminateLeave, LogLevel: slog.LevelDebug, LogFormat: LogJSON,
 		Watch: false, Starts: 7, StartTimeout: 90 * time.Second, RescanInterval: time.Minute,
 		WebListenAddresses: []string{":9999", "[::1]:10920"}, WebConfigFile: "/etc/runcsup/web.yaml",
 	}
@@ -90,6 +91,7 @@ func TestSettingsProblems(t *testing.T) {
 		"a: b\n":                                      `s.yaml:1:1: unknown key "a"`,
 		"cgroupManager: cgroups\n":                    `s.yaml:1:16: "cgroupManager" must be auto, systemd or cgroupfs, not "cgroups"`,
 		"readyWhen: always\n":                         `s.yaml:1:12: "readyWhen" must be settled or running, not "always"`,
+		"onTerminate: restart\n":                      `s.yaml:1:14: "onTerminate" must be auto, stop or leave, not "restart"`,
 		"logLevel: INFO\n":                            `s.yaml:1:11: "logLevel" must be debug, info, warn or error, not "INFO"`,
 		"logFormat: logfmt\n":                         `s.yaml:1:12: "logFormat" must be text or json, not "logfmt"`,
 		"watch: on\n":                                 `s.yaml:1:8: "watch" must be true or false, not "on"`,

@@ -11,7 +11,6 @@ import (
 	goruntime "runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +61,7 @@ type Daemon struct {
 	history     *history.Log
 	bootID      string
 	builds      *supervisor.Slots // places for heavy work on bundles
+	askUnit     func(context.Context) (notify.Unit, error)
 
 	ctx    context.Context // ends when the daemon has nothing more to do
 	cancel context.CancelFunc
@@ -80,7 +80,7 @@ type Daemon struct {
 	pings     chan chan struct{} // answered by the main loop
 }
 
-// Run is the daemon's life: it returns nil after an orderly stop by SIGTERM or SIGINT.
+// Run is the daemon's life: it returns nil after an orderly end by SIGTERM or SIGINT.
 func Run(ctx context.Context, o Options) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
@@ -90,6 +90,7 @@ func Run(ctx context.Context, o Options) error {
 	d := &Daemon{
 		settings: o.Settings, version: o.Version, log: o.Log, watchdog: o.Environment.Watchdog, catalog: newCatalog(),
 		builds: supervisor.NewSlots(goruntime.NumCPU(), buildLease), nudged: make(chan struct{}, 1), lookAgain: make(chan struct{}, 1), pings: make(chan chan struct{}),
+		askUnit: notify.AskUnit,
 	}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer d.cancel()
@@ -133,6 +134,7 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 		d.runtime.DropKept(func(name string) bool { return d.catalog.get(name) != nil }, "out.", "err.")
 		close(taken)
 	})
+	d.spawn(d.learnDescriptorLimit)
 	d.spawn(func() { runtime.NewSweeper(d.runtime, sweepAge(d.settings)).Run(d.ctx) })
 	if d.settings.Watch {
 		d.spawn(func() { _ = d.watcher.Run(d.ctx) }) // its error is the context's
@@ -141,6 +143,9 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	d.spawn(func() { notify.NewWatchdog(d.watchdog, d.watchdogCheck, d.notifier.Ping, d.log).Run(d.ctx) })
 
 	err = d.loop(signals, booted, taken, served)
+	if errors.Is(err, errLeave) {
+		d.holdCalls()
+	}
 	endServing()
 	if err != nil {
 		// What the daemon stumbles over is no reason to end a container: the next one takes them over.
@@ -150,10 +155,14 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	d.cancel()
 	d.waitForWork()
 	d.supervisor.Close()
-	if err == nil {
+	why := ""
+	switch {
+	case errors.Is(err, errLeave):
+		why, err = err.Error(), nil
+	case err == nil:
 		err = d.tidy(ctx)
 	}
-	d.noteEnd("", err)
+	d.noteEnd(why, err)
 	return err
 }
 
@@ -186,13 +195,14 @@ const (
 	buildLease  = 5 * time.Second
 )
 
-// loop is the daemon's main loop. It returns nil when all containers were stopped, and an error when the daemon cannot
-// go on.
+// loop is the daemon's main loop. It returns nil when all containers were stopped, errLeave when the daemon is to end
+// without them, and another error when it cannot go on.
 func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, served <-chan error) error {
 	var (
 		status = statusLine{d: d}
 		soon   <-chan time.Time // when the status is looked at again
 		ready  bool
+		asked  <-chan error // the answer to what a SIGTERM means; see asksToEnd
 	)
 	for {
 		select {
@@ -224,7 +234,16 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 				d.spawn(func() { d.hangup(ready) })
 				continue
 			}
-			return d.stop(signals, s, taken)
+			if s == unix.SIGTERM && asked == nil {
+				asked = d.asksToEnd()
+				continue
+			}
+			return d.stop(signals, s.String(), taken)
+		case end := <-asked:
+			if end != nil {
+				return end
+			}
+			return d.stop(signals, unix.SIGTERM.String(), taken)
 		}
 		if !ready && status.ready() {
 			ready = true
@@ -307,79 +326,6 @@ func (d *Daemon) watchFiles() {
 	d.watchMu.Lock() // the newest list is to be set last
 	defer d.watchMu.Unlock()
 	d.watcher.Set(append(d.catalog.files(), d.settings.Containers))
-}
-
-// stop ends all containers, and the daemon with them.
-func (d *Daemon) stop(signals <-chan os.Signal, s os.Signal, taken <-chan struct{}) error {
-	d.stopBuilding()
-	d.log.Info("stopping all containers", "signal", s.String())
-	d.tell(d.notifier.Stopping("Stopping all containers"))
-	done := make(chan error, 1)
-	limit := d.longestStop() + stopReserve
-	ctx, cancel := context.WithTimeoutCause(d.ctx, limit, fmt.Errorf("not all were down after %s", limit))
-	defer cancel()
-	d.spawn(func() {
-		first := d.supervisor.Shutdown(ctx)
-		select {
-		case <-taken: // what was still being taken over is ended as well
-		case <-ctx.Done(): // a read of a dead network file system does not end
-		}
-		done <- errors.Join(first, d.supervisor.Shutdown(ctx))
-	})
-	patience := time.NewTicker(extendEvery)
-	defer patience.Stop()
-	d.tell(d.notifier.ExtendTimeout(2 * extendEvery))
-	for {
-		select {
-		case err := <-done:
-			if err != nil {
-				return fmt.Errorf("cannot stop all containers: %w", err)
-			}
-			return nil
-		case answer := <-d.pings:
-			close(answer)
-		case <-patience.C:
-			d.tell(d.notifier.ExtendTimeout(2 * extendEvery))
-			line := statusLine{d: d, booted: true}
-			d.tell(d.notifier.Status("Stopping: " + line.text()))
-		case s := <-signals:
-			if s != unix.SIGHUP {
-				d.log.Warn("told twice to stop: all containers are killed", "signal", s.String())
-				d.killAll(ctx)
-			}
-		}
-	}
-}
-
-// longestStop is the longest stop timeout of all containers.
-func (d *Daemon) longestStop() (longest time.Duration) {
-	for _, e := range d.catalog.all() {
-		if _, def, _, _, _ := e.view(); def != nil {
-			longest = max(longest, def.Stop.Timeout)
-		}
-	}
-	return longest
-}
-
-// stopReserve is what a stop may take beyond the longest stop timeout: for SIGKILL, and for a runtime that hangs. A
-// container that is not down by then has a process that the kernel cannot end.
-const stopReserve = 2 * time.Minute
-
-// extendEvery is how often systemd is asked for patience while containers are being stopped, for twice that time.
-const extendEvery = 5 * time.Second
-
-func (d *Daemon) killAll(ctx context.Context) {
-	for _, s := range d.supervisor.List() {
-		if s.Pid == 0 {
-			continue
-		}
-		d.spawn(func() {
-			var down *supervisor.NotRunningError
-			if err := d.supervisor.Kill(ctx, s.Name, syscall.SIGKILL, true); err != nil && !errors.As(err, &down) {
-				d.log.Error("cannot kill container", "container", s.Name, "error", err)
-			}
-		})
-	}
 }
 
 // unlock gives the directories back.
