@@ -98,8 +98,6 @@ func TestExitCodes(t *testing.T) {
 		{"logs", 2, "runcsup: unknown command \"logs\"\nhint: runcsup --help lists the commands\n"},
 		{"logs -f npd", 2, "runcsup: unknown command \"logs\"\nhint: runcsup --help lists the commands\n"},
 		{"exec npd ls", 2, "…unknown command \"exec\"…"},
-		{"events", 2, "…unknown command…"},
-		{"history npd", 2, "…unknown command…"},
 		{"top", 2, "…unknown command…"},
 		{"import unit x", 2, "…unknown command…"},
 		{"export kube npd", 2, "…unknown command…"},

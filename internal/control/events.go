@@ -113,8 +113,8 @@ func (c *Client) History(ctx context.Context, name string, q history.Query) ([]h
 }
 
 // Events calls each with what happened, oldest first, and with follow then with what happens. It returns nil when all was
-// told, each's error, or an *Error: CodeTooSlow, CodeUnavailable (the daemon ends) and CodeNoDaemon (it was killed) are
-// reasons to ask again with Query.After of the last entry.
+// told, each's error, or an *Error: CodeTooSlow and CodeUnavailable (the daemon ends, or was killed) are reasons to ask again
+// with Query.After of the last entry.
 func (c *Client) Events(ctx context.Context, q history.Query, follow bool, each func(history.Entry) error) error {
 	return c.stream(ctx, "/v1/events"+queryString(q, follow), func(line []byte) error {
 		var e history.Entry

@@ -72,7 +72,7 @@ func encodeLine(value any) ([]byte, error) {
 }
 
 // stream asks for a stream and calls each with its lines. It returns nil when the daemon ended the stream in an orderly
-// way, each's error, or an *Error: CodeNoDaemon also when the daemon went away in the middle.
+// way, each's error, or an *Error: CodeUnavailable also when the daemon went away in the middle.
 func (c *Client) stream(ctx context.Context, path string, each func(line []byte) error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://runcsup"+path, nil)
 	if err != nil {
@@ -115,7 +115,7 @@ func (c *Client) stream(ctx context.Context, path string, each func(line []byte)
 	case errors.Is(err, bufio.ErrTooLong):
 		return c.foreign(resp)
 	case err != nil: // cut off, as by a daemon that was killed
-		return &Error{Code: CodeNoDaemon, Message: fmt.Sprintf("the daemon went away: %v", err)}
+		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("the daemon went away: %v", err)}
 	}
 	return nil
 }

@@ -21,6 +21,12 @@ func Serve(t testing.TB, b control.Backend, log *slog.Logger) (socket string) {
 func ServeUntil(t testing.TB, b control.Backend, log *slog.Logger) (socket string, stop func()) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "control.sock")
+	return socket, ServeAt(t, socket, b, log)
+}
+
+// ServeAt is ServeUntil on a socket of the caller's choice.
+func ServeAt(t testing.TB, socket string, b control.Backend, log *slog.Logger) (stop func()) {
+	t.Helper()
 	l, err := control.Listen(t.Context(), socket, -1)
 	if err != nil {
 		t.Fatal(err)
@@ -35,5 +41,5 @@ func ServeUntil(t testing.TB, b control.Backend, log *slog.Logger) (socket strin
 		}
 	})
 	t.Cleanup(stop)
-	return socket, stop
+	return stop
 }
