@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/runcsup/runcsup/bundle"
+	"github.com/runcsup/runcsup/health"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -20,6 +21,7 @@ type Definition struct {
 	Bundle  bundle.Options
 	Restart supervisor.RestartPolicy
 	Stop    supervisor.StopPolicy
+	Health  *health.Probes // nil: none
 	Log     LogOptions
 	Source  []byte // what was parsed, unchanged
 }

@@ -31,6 +31,7 @@ func (d *Definition) Effective() (json.RawMessage, error) {
 			out[key] = value
 		}
 	}
+	set("health", effectiveHealth(d.Health), !d.Health.Empty())
 	set("bundle", b.Bundle, b.Bundle != "")
 	set("rootfs", b.Rootfs, b.Rootfs != "")
 	set("rootfs-archive", b.RootfsArchive, b.RootfsArchive != "")

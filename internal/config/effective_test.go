@@ -13,6 +13,9 @@ command: [/npd]
 env: {TOKEN: s3cret}
 rlimits: {nofile: unlimited}
 restart: {preventExitStatus: [3, TERM]}
+health:
+  liveness: {http: {port: 80, headers: {Authorization: Bearer s3cret}}}
+  startup: {notify: true}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -22,7 +25,7 @@ restart: {preventExitStatus: [3, TERM]}
 		t.Fatal(err)
 	}
 	if strings.Contains(string(data), "s3cret") {
-		t.Errorf("a value of env is shown: %s", data)
+		t.Errorf("a secret is shown: %s", data)
 	}
 	var got map[string]any
 	if err := json.Unmarshal(data, &got); err != nil {
@@ -33,6 +36,8 @@ restart: {preventExitStatus: [3, TERM]}
 		"restart.jitter": `"10%"`, "restart.resetAfter": `"10m"`, "restart.limit": `null`,
 		"restart.preventExitStatus": `[3,"TERM"]`, "stop.signal": `"TERM"`, "stop.timeout": `"10s"`, "network": `"none"`,
 		"user": `"0:0"`, "workdir": `"/"`, "enabled": `true`, "log.driver": `"file"`, "env": `["TOKEN"]`,
+		"health.liveness.http.headers": `["Authorization"]`, "health.liveness.http.status": `"200-399"`, "health.liveness.period": `"10s"`,
+		"health.liveness.onFailure": `"restart"`, "health.startup.notify": `true`, "health.startup.timeout": `"1m30s"`,
 		"rlimits.nofile.soft": `"unlimited"`, "readOnly": `false`, "command": `["/npd"]`,
 	} {
 		value := any(got)

@@ -163,9 +163,32 @@ var (
 	entryKey   = regexp.MustCompile(`^[^:=]*[:=]`)
 )
 
+var (
+	headersKey = regexp.MustCompile(`^.*?\bheaders["']?\s*:`)
+	headersEnd = regexp.MustCompile(`\bheaders["']?\s*:\s*(#.*)?$`)
+)
+
+// headerAfter is secretAfter for the headers of a probe, which may hold a token.
+func (p *problems) headerAfter(line int) (keep int, secret bool) {
+	text := p.lines[line-1]
+	if owner := headersKey.FindString(text); owner != "" {
+		return utf8.RuneCountInString(owner), true
+	}
+	indent := func(s string) int { return len(s) - len(strings.TrimLeft(s, " ")) }
+	for i := line - 2; i >= 0; i-- {
+		if above := p.lines[i]; strings.TrimSpace(above) != "" && indent(above) < indent(text) {
+			return utf8.RuneCountInString(entryKey.FindString(text)), headersEnd.MatchString(above)
+		}
+	}
+	return 0, false
+}
+
 // secretAfter tells whether a line belongs to env:, whose values may be secrets that errors must not spread, and how many
 // of its characters may be shown. It goes by the text, since a file with broken syntax has nothing else.
 func (p *problems) secretAfter(line int) (keep int, secret bool) {
+	if keep, secret := p.headerAfter(line); secret {
+		return keep, true
+	}
 	for i := line - 1; i >= 0; i-- {
 		text := p.lines[i]
 		if text == "" || strings.ContainsRune(" \t#-", rune(text[0])) {

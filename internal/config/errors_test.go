@@ -39,7 +39,7 @@ func TestErrorInFull(t *testing.T) {
 }
 
 func TestAllProblemsInOrderOfLines(t *testing.T) {
-	src := "restart: {delay: 15, polcy: no}\nrootfs: srv\ncommand: run it\nuser: {}\nhealth: {liveness: {tcp: {port: 80}}}\n"
+	src := "restart: {delay: 15, polcy: no}\nrootfs: srv\ncommand: run it\nuser: {}\nhealth: {livenes: {tcp: {port: 80}}}\n"
 	err := error(problemsOf(t, "npd.yaml", src))
 	want := `npd.yaml:1:18: "restart.delay" must be a duration like 15s, 5m or 1h30m, not "15"
    1 | restart: {delay: 15, polcy: no}
@@ -58,10 +58,9 @@ hint: write a list, e.g. [/bin/sh, -c, "…"]
 npd.yaml:4:7: "user" must be a user like app, app:group, 1000 or "1000:1000", not a mapping
    4 | user: {}
      |       ^
-npd.yaml:5:1: "health" is not supported yet
-   5 | health: {liveness: {tcp: {port: 80}}}
-     | ^
-hint: remove it; a later version of runcsup will know it`
+npd.yaml:5:10: unknown key "livenes" in "health", did you mean "liveness"?
+   5 | health: {livenes: {tcp: {port: 80}}}
+     |          ^`
 	if err.Error() != want {
 		t.Errorf("got\n%s\nwant\n%s", err, want)
 	}
@@ -219,8 +218,21 @@ func TestProblems(t *testing.T) {
 		{"maxSize", small + "log: {maxSize: 10MiB}\n", at{3, 7, `"log.maxSize" is not supported yet`}},
 		{"maxFiles", small + "log: {driver: file, maxFiles: 5}\n", at{3, 21, `"log.maxFiles" is not supported yet`}},
 		{"maxFiles of none", small + "log: {driver: none, maxFiles: 5}\n", at{3, 31, `"log.maxFiles" is for the driver file only`}},
-		{"health", small + "health:\n  liveness: {http: {port: 20256, path: /healthz}, period: 10s, timeout: 1s, failures: 3}\n", at{3, 1, `"health" is not supported yet`}},
-		{"health with two probes", small + "health:\n  liveness: {exec: [/a], tcp: {port: 1}}\n", at{4, 13, `"health.liveness" needs one of exec, http and tcp`}},
+		{"health with two probes", small + "health:\n  liveness: {exec: [/a], tcp: {port: 1}}\n", at{4, 13, `"health.liveness" needs one of exec, http, tcp, grpc and notify`}},
+		{"health without a probe", small + "health:\n  liveness: {period: 5s}\n", at{4, 13, `"health.liveness" needs one of exec, http, tcp, grpc and notify`}},
+		{"health without a port", small + "health:\n  liveness: {http: {path: /}}\n", at{4, 20, `"health.liveness.http" has no "port"`}},
+		{"health with a host's name", small + "health: {liveness: {tcp: {port: 1, host: db.example}}}\n", at{3, 42, `"health.liveness.tcp.host" must be an IP address or localhost, not "db.example"`}},
+		{"health with half a path", small + "health: {liveness: {http: {port: 1, path: healthz}}}\n", at{3, 43, `"health.liveness.http.path" must begin with /, not "healthz"`}},
+		{"health with no path", small + "health: {liveness: {http: {port: 1, path: /a b}}}\n", at{3, 43, `"health.liveness.http.path" is not the path of a request: "/a b"`}},
+		{"health with no status", small + "health: {liveness: {http: {port: 1, status: 2xx}}}\n", at{3, 45, `"health.liveness.http.status" must be an HTTP status like 200 or a range like 200-399, not "2xx"`}},
+		{"health with an empty range", small + "health: {liveness: {http: {port: 1, status: 399-200}}}\n", at{3, 45, `"health.liveness.http.status": no status is in the range 399-200`}},
+		{"health with a header that is none", small + "health: {liveness: {http: {port: 1, headers: {'a b': c}}}}\n", at{3, 47, `"health.liveness.http.headers": "a b" is not the name of a header`}},
+		{"health with a header twice", small + "health: {liveness: {http: {port: 1, headers: {Abc: c, abc: d}}}}\n", at{3, 55, `"health.liveness.http.headers": Abc is there twice`}},
+		{"health with a header of two lines", small + "health: {liveness: {http: {port: 1, headers: {Abc: \"c\\nd\"}}}}\n", at{3, 52, `"health.liveness.http.headers.Abc" contains a newline or another control character`}},
+		{"health with many successes", small + "health: {liveness: {tcp: {port: 1}, successes: 2}}\n", at{3, 48, `"health.liveness.successes" must be 1: the first success counts, as for Kubernetes`}},
+		{"health that follows from readiness", small + "health: {readiness: {tcp: {port: 1}, onFailure: stop}}\n", at{3, 38, `"health.readiness.onFailure" means nothing here: a readiness probe reports, and has no other consequence`}},
+		{"health with a period of notify", small + "health: {liveness: {notify: true, period: 5s}}\n", at{3, 35, `"health.liveness.period" means nothing here: the container tells by itself, nobody asks it`}},
+		{"health too often", small + "health: {liveness: {tcp: {port: 1}, period: 10ms}}\n", at{3, 45, `"health.liveness.period" must be at least 100ms`}},
 		{"health with a bad port", small + "health: {readiness: {tcp: {port: 70000}}}\n", at{3, 34, `"health.readiness.tcp.port" must be a whole number from 1 to 65535, not "70000"`}},
 		{"health with unknown probe", small + "health: {livenes: {}}\n", at{3, 10, `unknown key "livenes" in "health", did you mean "liveness"?`}},
 	} {
@@ -333,6 +345,9 @@ func TestErrorsDoNotShowValuesOfEnv(t *testing.T) {
 		small + "env:\n  PASSWORD: >hunter2\n",
 		small + "env:\n  PASSWORD: hunter2\tx\n",
 		small + "env: {PASSWORD: \"hunter2\\0\"}\n",
+		small + "health:\n  liveness:\n    http:\n      port: 1\n      headers:\n        # x\n        Authorization: \"hunter2\\n\"\n",
+		small + "health: {liveness: {http: {port: 1, headers: {'Au th': hunter2}}}}\n",
+		small + "health:\n  liveness:\n    http: {port: x, headers: {A: hunter2}}\n",
 	} {
 		text := problemsOf(t, "a.yaml", src).Error()
 		if strings.Contains(text, "hunter2") {

@@ -69,6 +69,11 @@ var good = []string{
 	"restart: {jitter: 0.25}", "restart: {jitter: 100.0%}", "restart: {limit: {burst: 1}}", "restart: {limit: {burst: 5, interval: 1h 30min}}",
 	"restart: {preventExitStatus: [0, 255, TERM, SIGKILL], forceExitStatus: [], successExitStatus: [RTMIN+3, SIGRTMAX]}",
 	"stop: {}", "stop: {signal: QUIT}", "stop: {signal: SIGRTMIN+3, timeout: 0s}", "stop: {timeout: 2 minutes 3 seconds}",
+	"health: {}", "health: {startup: {exec: [/bin/ready, 1], period: 2s, failures: 30}}", "health: {liveness: {tcp: {port: 1}, timeout: 1s, initialDelay: 0s, successes: 1, onFailure: restart}}",
+	"health: {readiness: {tcp: {port: 65535, host: '::1'}, successes: 3}}", "health: {liveness: {http: {port: 1}}}",
+	"health: {liveness: {http: {port: 1, path: '/a%20b?c=d', host: localhost, scheme: https, method: HEAD, headers: {Host: a.example, X-Key: 5}, status: 200-299}, onFailure: stop}}",
+	"health: {liveness: {http: {port: 1, status: 204}}}", "health: {liveness: {grpc: {port: 1, host: 127.0.0.1, service: a.b.C}, onFailure: none}}", "health: {startup: {notify: true, timeout: 5m}}",
+	"health: {startup: {notify: true}, liveness: {notify: true, timeout: 30s, initialDelay: 1m}, readiness: {notify: true}}",
 	"log: file", "log: none", "log: {}", "log: {driver: none}", "enabled: false",
 }
 
@@ -99,7 +104,14 @@ var bad = []string{
 	"restart: {limit: {burst: 1, interval: 0s}}", "restart: {limit: 5}", "restart: {preventExitStatus: 3}", "restart: {preventExitStatus: [256]}",
 	"restart: {preventExitStatus: ['3']}", "restart: {preventExitStatus: [SIGFOO]}", "restart: {preventExitStatus: [1, 1]}", "restart: {preventExitStatus: [true]}",
 	"restart: {polcy: no}", "stop: 5s", "stop: {signal: 15}", "stop: {signal: term}", "stop: {signal: RTMIN+31}", "stop: {signal: RTMIN-1}", "stop: {timeout: 5}", "stop: {after: 5s}",
-	"health: {}", "health: {liveness: {tcp: {port: 1}}}", "health: 5", "health: {alive: {}}",
+	"health: 5", "health: {alive: {}}", "health: {liveness: {}}", "health: {liveness: {period: 1s}}", "health: {liveness: {exec: [a], tcp: {port: 1}}}", "health: {liveness: {exec: a}}",
+	"health: {liveness: {tcp: {}}}", "health: {liveness: {tcp: {port: 0}}}", "health: {liveness: {tcp: 80}}", "health: {liveness: {tcp: {port: 1, path: /}}}", "health: {liveness: {http: {port: 1, path: a}}}",
+	"health: {liveness: {http: {port: 1, path: '/a b'}}}", "health: {liveness: {http: {port: 1, path: '/%zz'}}}", "health: {liveness: {http: {port: 1, scheme: HTTP}}}", "health: {liveness: {http: {port: 1, method: get}}}",
+	"health: {liveness: {http: {port: 1, headers: [A]}}}", "health: {liveness: {http: {port: 1, headers: {'A B': c}}}}", "health: {liveness: {http: {port: 1, headers: {content-length: 1}}}}", "health: {liveness: {http: {port: 1, headers: {A: }}}}",
+	"health: {liveness: {http: {port: 1, status: 600}}}", "health: {liveness: {http: {port: 1, status: ok}}}", "health: {liveness: {http: {port: 1, status: 200-}}}",
+	"health: {liveness: {grpc: {service: a}}}", "health: {liveness: {notify: false}}", "health: {liveness: {notify: {}}}", "health: {liveness: {tcp: {port: 1}, successes: 2}}", "health: {startup: {tcp: {port: 1}, successes: 0}}",
+	"health: {liveness: {tcp: {port: 1}, failures: 0}}", "health: {liveness: {tcp: {port: 1}, timeout: 0s}}", "health: {liveness: {tcp: {port: 1}, onFailure: kill}}", "health: {readiness: {tcp: {port: 1}, onFailure: none}}",
+	"health: {liveness: {notify: true, period: 1s}}", "health: {startup: {notify: true, failures: 1}}", "health: {readiness: {notify: true, timeout: 1s}}", "health: {readiness: {notify: true, initialDelay: 1s}}",
 	"log: syslog", "log: journald", "log: {driver: journald}", "log: {maxSize: 1MiB}", "log: {driver: none, maxFiles: 3}", "log: [file]", "enabled: no", "enabled: ~",
 	"image: docker://docker.io/redis", "bundle: /b", "rootfs-archive: /a",
 }
@@ -107,7 +119,7 @@ var bad = []string{
 // Whole definitions, for the rules between top-level keys.
 var goodWhole = []string{
 	small, "rootfs-archive: /a\ncommand: [a]", "image: rootfs-archive:/a\ncommand: [a, 1, 1.5, true, '']", "bundle: /a",
-	"bundle: /a\nenabled: false\nrestart: no\nstop: {}\nlog: none\nready: started\ntype: simple",
+	"bundle: /a\nhealth: {liveness: {tcp: {port: 1}}}", "bundle: /a\nenabled: false\nrestart: no\nstop: {}\nlog: none\nready: started\ntype: simple",
 }
 
 var badWhole = []string{
@@ -117,7 +129,7 @@ var badWhole = []string{
 	"image: rootfs-archive:a\ncommand: [a]", "image: /a\ncommand: [a]", "image: oci:/a:b\ncommand: [a]", "image: docker-archive:/a\ncommand: [a]", "image: podman:/a\ncommand: [a]",
 	small + "user: " + strings.Repeat("a", 257), "bundle: /" + strings.Repeat("a", 4095), "rootfs: /a\ncommand: [a]\nworkdir: /" + strings.Repeat("a", 4095), "bundle: a", "bundle: /a\ncommand: [a]", "bundle: /a\nenv: {}", "bundle: /a\nenvFile: []", "bundle: /a\nuser: a", "bundle: /a\nworkdir: /", "bundle: /a\nreadOnly: false",
 	"bundle: /a\nhostname: a", "bundle: /a\nmounts: []", "bundle: /a\nsecrets: []", "bundle: /a\ncapabilities: {}", "bundle: /a\nnetwork: host", "bundle: /a\nresources: {}",
-	"bundle: /a\nrlimits: {}", "bundle: /a\noci: {}", "bundle: /a\nhealth: {}",
+	"bundle: /a\nrlimits: {}", "bundle: /a\noci: {}",
 }
 
 // schemaCannotKnow is what only the parser refuses, as docs/definition.md says.
@@ -130,7 +142,9 @@ var schemaCannotKnow = []string{
 	small + "mounts: [{source: /a, target: /b}]\nsecrets: [{source: /c, target: /b}]", small + "secrets: [{source: /a, target: /b}, {source: /c, target: /b/c}]",
 	// numbers within text
 	small + "resources: {memory: 1MiB}", small + "resources: {memory: 9000000000000p}", small + "restart: {delay: 366d}", small + "user: '4294967295'",
-	small + "mounts: [{type: tmpfs, target: /b, size: 0k}]",
+	small + "mounts: [{type: tmpfs, target: /b, size: 0k}]", small + "health: {liveness: {tcp: {port: 1}, period: 99ms}}",
+	small + "health: {liveness: {http: {port: 1, status: 300-200}}}", small + "health: {liveness: {tcp: {port: 1, host: 999.1.1.1}}}",
+	small + "health: {liveness: {http: {port: 1, headers: {A: b, a: c}}}}",
 	// the file's name
 	small + "network: container:a",
 	// integers written as 5.0
@@ -184,6 +198,7 @@ var tables = map[string][]string{
 	"health.probe":      keyNames(probeKeys),
 	"health.probe.http": keyNames(httpKeys),
 	"health.probe.tcp":  keyNames(tcpKeys),
+	"health.probe.grpc": keyNames(grpcKeys),
 }
 
 // Every key of the parser is in the schema, and the other way round.
@@ -242,7 +257,7 @@ func TestSchemaHasTheParsersKeys(t *testing.T) {
 // Every key has a place in the reference, and so has every word that a value can be.
 func TestDocumentation(t *testing.T) {
 	for file, lists := range map[string][][]string{
-		"../../docs/definition.md": append(slices.Collect(maps.Values(tables)), restartModes, logDrivers, readyOn, imageSchemeNames),
+		"../../docs/definition.md": append(slices.Collect(maps.Values(tables)), restartModes, logDrivers, readyOn, imageSchemeNames, onFailures, methods),
 		"../../docs/settings.md":   {keyNames(settingsKeys)},
 	} {
 		text, err := os.ReadFile(file)
