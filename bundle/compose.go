@@ -38,6 +38,10 @@ func (b *Builder) compose(o Options, env map[string]string, who account, rootfs 
 		return nil, err
 	}
 	r.Secrets = copies
+	notify, err := o.Notify.mounts(b.NotifyDir(o.Name), env, taken)
+	if err != nil {
+		return nil, err
+	}
 	mode := o.Network.Mode
 	if mode == "" {
 		mode = NetworkNone
@@ -64,7 +68,7 @@ func (b *Builder) compose(o Options, env map[string]string, who account, rootfs 
 		Process:  process,
 		Root:     &specs.Root{Path: rootfs, Readonly: o.ReadOnly},
 		Hostname: r.Hostname,
-		Mounts:   slices.Concat(withoutTargets(defaultMounts(), taken), etc, byDepth(mounts, secrets)),
+		Mounts:   slices.Concat(withoutTargets(defaultMounts(), taken), etc, byDepth(mounts, secrets, notify)),
 		Linux: &specs.Linux{
 			Resources:     resources,
 			CgroupsPath:   b.cfg.CgroupsPath(o.Name),
@@ -144,6 +148,7 @@ func (b *Builder) process(o Options, env map[string]string, who account, hostnam
 	}
 	all := map[string]string{"PATH": defaultPath, "HOME": who.home, "HOSTNAME": hostname}
 	maps.Copy(all, env)
+	maps.Copy(all, o.Notify.variables())
 	p := &specs.Process{
 		User: who.user,
 		Args: o.Command,

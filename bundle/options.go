@@ -8,7 +8,7 @@ import (
 )
 
 // Options is what a definition says about its bundle. Exactly one of Bundle, Rootfs and RootfsArchive is set; with
-// Bundle everything else but Name is empty.
+// Bundle everything else but Name and Notify is empty.
 type Options struct {
 	Name string
 
@@ -31,6 +31,8 @@ type Options struct {
 	Resources    Resources
 	Rlimits      []Rlimit
 	OCI          map[string]any // JSON merge patch (RFC 7396) onto the generated config.json
+
+	Notify *Notify // also with Bundle; nil: no socket
 }
 
 // Mount is one entry of mounts:.
@@ -105,7 +107,7 @@ func (o Options) Inputs() []string {
 
 // onlyBundle tells whether nothing is set besides the fields that a ready bundle has.
 func (o Options) onlyBundle() bool {
-	o.Name, o.Bundle = "", ""
+	o.Name, o.Bundle, o.Notify = "", "", nil
 	if o.Network.Mode == NetworkNone {
 		o.Network.Mode = ""
 	}

@@ -74,11 +74,12 @@ func (b *Builder) planReady(p *Plan) error {
 	if !p.options.onlyBundle() {
 		return errors.New("bundle: its config.json says everything, so no other key is allowed beside it")
 	}
-	r, err := b.readReady(p.Name, p.options.Bundle)
+	r, err := b.readReady(p.Name, p.options.Bundle, p.options.Notify)
 	if err != nil {
 		return err
 	}
 	p.ready, p.parts, p.Path = r, r.parts, p.options.Bundle
+	addNotifyPart(p.parts, p.options.Notify)
 	p.Resources = live(linuxResources(r.spec), b.cfg.Host)
 	return nil
 }
@@ -258,6 +259,7 @@ func (p *Plan) addOptionParts(host Host) error {
 	addPart(p.parts, "secrets", o.Secrets)
 	addPart(p.parts, "rlimits", o.Rlimits)
 	addPart(p.parts, "oci", oci)
+	addNotifyPart(p.parts, o.Notify)
 	return nil
 }
 

@@ -39,7 +39,7 @@ func parseConfig(file string, data []byte) (*specs.Spec, *document, error) {
 }
 
 // readReady reads the bundle in dir. Nothing is written.
-func (b *Builder) readReady(name, dir string) (*readyBundle, error) {
+func (b *Builder) readReady(name, dir string, notify *Notify) (*readyBundle, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("bundle: %q must be an absolute path", dir)
 	}
@@ -75,6 +75,9 @@ func (b *Builder) readReady(name, dir string) (*readyBundle, error) {
 	}
 	if s.Process.OOMScoreAdj == nil { // it would inherit the daemon's, which is the last to be killed
 		config["process"] = mergePatch(config["process"], map[string]any{"oomScoreAdj": 0})
+	}
+	if err := notify.addTo(config, b.NotifyDir(name)); err != nil {
+		return nil, doc.errorAt(0, err.Error())
 	}
 	r.config, err = encodeConfig(config)
 	return r, err
