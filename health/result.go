@@ -1,6 +1,7 @@
 package health
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -53,6 +54,18 @@ func (r *results) last() *Result {
 		return nil
 	}
 	return &r.list[len(r.list)-1]
+}
+
+// maxWhy is how much of a probe's output tells why an instance is unhealthy.
+const maxWhy = 256
+
+// oneLine puts clean text on one line.
+func oneLine(text string, most int) string {
+	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(s string) bool { return strings.TrimSpace(s) == "" })
+	for i := range lines {
+		lines[i] = strings.Join(strings.Fields(lines[i]), " ")
+	}
+	return clean(strings.Join(lines, "; "), most)
 }
 
 // clean makes printable text of what a container says, of at most most bytes: what is neither printable nor a newline or

@@ -101,7 +101,7 @@ func (v *verdict) take(role Role, o Outcome, why string) {
 	case -n >= p.Failures && role == RoleReadiness:
 		v.state.Ready = false
 	case -n >= p.Failures:
-		v.state.Health, v.why, v.action = Unhealthy, string(role)+" probe: "+why, p.OnFailure
+		v.state.Health, v.why, v.action = Unhealthy, string(role)+" probe: "+oneLine(why, maxWhy), p.OnFailure
 		v.over = v.action != ActionNone
 	}
 }

@@ -92,8 +92,9 @@ func (e *Engine) Watch(t Target) *Watch {
 	return w
 }
 
-// Stop ends the watch: probes under way are cut short, and what they find is of no interest. It does not wait for them.
-func (w *Watch) Stop() {
+// Stop ends the watch: probes under way are cut short, and what they find is of no interest. It does not wait for them. It
+// returns what is known of the instance.
+func (w *Watch) Stop() State {
 	e := w.engine
 	e.mu.Lock()
 	w.stopped = true
@@ -103,9 +104,11 @@ func (w *Watch) Stop() {
 			lane.waiting = slices.DeleteFunc(lane.waiting, func(o *check) bool { return o == c })
 		}
 	}
+	state := w.verdict.state
 	e.mu.Unlock()
 	w.cancel()
 	w.net.close()
+	return state
 }
 
 // Status returns the verdict of this moment.
@@ -170,9 +173,8 @@ func (w *Watch) finished(c *check, r Result) (taken bool) {
 	c.results.add(r)
 	w.verdict.take(c.role, r.Outcome, r.Output)
 	if now := time.Now(); w.verdict.active(c.role) {
-		// On the beat, and never a beat twice: what took longer leaves out those that it missed.
-		missed := max(now.Sub(c.due)/c.spec.Period, 0)
-		w.engine.queue.set(c, c.due.Add((missed+1)*c.spec.Period))
+		// On the beat. What took longer than its period leaves out beats but the last, which is now.
+		w.engine.queue.set(c, c.due.Add(max(now.Sub(c.due)/c.spec.Period, 1)*c.spec.Period))
 	}
 	w.schedule(time.Now())
 	w.tell()

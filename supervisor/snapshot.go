@@ -71,4 +71,28 @@ type Snapshot struct {
 	Adopted bool   `json:"adopted"`
 	// Error is what the user should know and mend: a refused definition, the last failed start. Empty when all is well.
 	Error string `json:"error"`
+	// StatusText is what the container says of itself (sd_notify(3), STATUS=), and Probes what its probes have found. Lists
+	// have neither: whoever shows one container adds them.
+	StatusText string        `json:"statusText,omitempty"`
+	Probes     []ProbeStatus `json:"probes,omitempty"`
+}
+
+// ProbeStatus is what is known of one probe of a running instance.
+type ProbeStatus struct {
+	Probe string `json:"probe"` // startup, liveness or readiness
+	Kind  string `json:"kind"`  // exec, http, tcp, grpc or notify
+	// Streak is how many successes there were in a row, or, negative, how many failures. Unknown results do not count.
+	Streak int `json:"streak"`
+	// NextAt is when the next one begins, nil if it is not to be asked now, or nobody asks.
+	NextAt *time.Time `json:"nextAt"`
+	// Results are the last few, the oldest first.
+	Results []ProbeResult `json:"results"`
+}
+
+// ProbeResult is what came of one probe.
+type ProbeResult struct {
+	At      time.Time `json:"at"`      // when it began
+	Seconds float64   `json:"seconds"` // how long it took
+	Outcome string    `json:"outcome"` // success, failure or unknown
+	Output  string    `json:"output"`
 }

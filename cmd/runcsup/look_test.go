@@ -22,6 +22,24 @@ func withHealth() []supervisor.Snapshot {
 		LastExit: &supervisor.Exit{Reason: supervisor.ReasonUnhealthy, Code: -1, Signal: "KILL", At: *ago(time.Minute)}})
 }
 
+// withProbes is a container as only status shows it.
+func withProbes() []supervisor.Snapshot {
+	s := withHealth()
+	web := &s[len(s)-1]
+	next := noon.Add(4 * time.Second)
+	web.StatusText = "serving 12 clients"
+	web.Probes = []supervisor.ProbeStatus{
+		{Probe: "startup", Kind: "notify", Streak: 1, Results: []supervisor.ProbeResult{
+			{At: *ago(44 * time.Second), Seconds: 1.0123, Outcome: "success", Output: "READY=1"}}},
+		{Probe: "liveness", Kind: "http", Streak: -2, NextAt: &next, Results: []supervisor.ProbeResult{
+			{At: *ago(26 * time.Second), Seconds: 0.0041, Outcome: "success", Output: "HTTP status 200 OK\nall well"},
+			{At: *ago(16 * time.Second), Seconds: 0.0623, Outcome: "failure", Output: "HTTP status 503 Service Unavailable: \x1b[31mno connection to the database\x1b[0m"},
+			{At: *ago(6 * time.Second), Seconds: 61, Outcome: "failure", Output: "no answer within 61s"}}},
+		{Probe: "readiness", Kind: "exec", NextAt: &next, Results: []supervisor.ProbeResult{}},
+	}
+	return s
+}
+
 func TestOutput(t *testing.T) {
 	changes := []control.Change{
 		{Name: "big", Action: control.ActionUpdated, Why: []string{"memory 256MiB → 512MiB"}},
@@ -51,6 +69,8 @@ func TestOutput(t *testing.T) {
 		{"list-empty.json", &controltest.Backend{}, 0, "list -o json"},
 		{"status-running.txt", &controltest.Backend{Containers: fleet()}, 0, "status npd"},
 		{"status-several.txt", &controltest.Backend{Containers: withHealth()}, 3, "status given-up worker broken redis web"},
+		{"status-probes.txt", &controltest.Backend{Containers: withProbes()}, 0, "status web"},
+		{"status-probes.json", &controltest.Backend{Containers: withProbes()}, 0, "status web -o json"},
 		{"status.json", &controltest.Backend{Containers: fleet()}, 0, "status npd -o json"},
 		{"status-several.json", &controltest.Backend{Containers: fleet()}, 3, "status npd redis -o json"},
 		{"reload.txt", &controltest.Backend{Changes: changes}, 1, "reload"},

@@ -31,6 +31,12 @@ func statusText(s supervisor.Snapshot, now time.Time) string {
 	if s.NextStartAt != nil {
 		line("Next start", moment(*s.NextStartAt, now))
 	}
+	if s.StatusText != "" {
+		line("Status", printable(s.StatusText))
+	}
+	if len(s.Probes) > 0 {
+		line("Probes", probesText(s.Probes, now))
+	}
 	if s.Bundle != "" {
 		line("Bundle", printable(s.Bundle))
 	}

@@ -73,7 +73,7 @@ func exitInWords(e *supervisor.Exit) string {
 	case supervisor.ReasonOOM:
 		return "killed by the kernel at its memory limit"
 	case supervisor.ReasonUnhealthy:
-		return "ended because its liveness probe failed" + exitDetail(e)
+		return "ended because it was unhealthy" + exitDetail(e)
 	case supervisor.ReasonStartFailed:
 		return "could not be started"
 	case supervisor.ReasonStopped:

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/health"
 )
 
@@ -93,8 +94,11 @@ var (
 func (p *problems) health(n *node, d *Definition) {
 	d.Health = &health.Probes{}
 	readMapping(p, n, healthKeys, d.Health)
-	if d.Health.Empty() {
+	switch {
+	case d.Health.Empty():
 		d.Health = nil
+	case d.Health.Notified():
+		d.Bundle.Notify = &bundle.Notify{Watchdog: d.Health.Watchdog()}
 	}
 }
 

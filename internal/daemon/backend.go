@@ -40,6 +40,7 @@ func (e *entry) placeholder() supervisor.Snapshot {
 // Get returns one container.
 func (d *Daemon) Get(name string) (supervisor.Snapshot, error) {
 	if s, err := d.supervisor.Get(name); err == nil {
+		d.monitor.describe(&s)
 		return s, nil
 	}
 	if e := d.catalog.get(name); e != nil {

@@ -73,7 +73,7 @@ func (d *Daemon) bootLastGood(ctx context.Context, e *entry, l config.Loaded) er
 		return err
 	}
 	d.logs.SetDriver(e.name, string(def.Log.Driver))
-	if err := d.supervisor.Add(ctx, specOf(def, installed), installedAs(installed)); err != nil {
+	if err := d.supervisor.Add(ctx, d.specOf(def, installed), installedAs(installed)); err != nil {
 		return err
 	}
 	_, _, _, refused, _ := e.view()
@@ -173,7 +173,7 @@ func (d *Daemon) addOrphan(ctx context.Context, e *entry, l config.Loaded) error
 	}
 	off := *def
 	off.Enabled = false
-	if err := d.supervisor.Add(ctx, specOf(&off, installed), installedAs(installed)); err != nil {
+	if err := d.supervisor.Add(ctx, d.specOf(&off, installed), installedAs(installed)); err != nil {
 		return err
 	}
 	e.accept(&off, installed)

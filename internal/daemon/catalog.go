@@ -168,9 +168,10 @@ func (e *entry) watched() []string {
 }
 
 // specOf is a definition as the supervisor wants it.
-func specOf(d *config.Definition, b *bundle.Prepared) *supervisor.Spec {
+func (d *Daemon) specOf(def *config.Definition, b *bundle.Prepared) *supervisor.Spec {
 	return &supervisor.Spec{
-		Name: d.Name, Enabled: d.Enabled, Hash: b.Hash, Resources: b.Resources, Bundle: b, Restart: d.Restart, Stop: d.Stop,
+		Name: def.Name, Enabled: def.Enabled, Hash: b.Hash, Resources: b.Resources, Restart: def.Restart, Stop: def.Stop,
+		Bundle: &watchedBundle{Prepared: b, name: def.Name, notify: def.Bundle.Notify != nil, m: d.monitor}, Health: def.Health,
 	}
 }
 

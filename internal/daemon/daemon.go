@@ -48,6 +48,7 @@ type Daemon struct {
 	watchdog    time.Duration
 	runtime     *runtime.Runtime
 	supervisor  *supervisor.Supervisor
+	monitor     *monitor
 	builder     *bundle.Builder
 	logs        *logs.Files
 	records     *records.Store
@@ -131,7 +132,7 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	d.spawn(func() {
 		d.removeOrphans(d.ctx, loaded) // takes as long as their stop timeouts: nobody waits for it but a stop
 		<-booted
-		d.runtime.DropKept(func(name string) bool { return d.catalog.get(name) != nil }, "out.", "err.")
+		d.runtime.DropKept(func(name string) bool { return d.catalog.get(name) != nil }, "out.", "err.", notifyPrefix)
 		close(taken)
 	})
 	d.spawn(d.learnDescriptorLimit)
@@ -155,6 +156,7 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	d.cancel()
 	d.waitForWork()
 	d.supervisor.Close()
+	d.monitor.Close()
 	why := ""
 	switch {
 	case errors.Is(err, errLeave):
@@ -340,6 +342,8 @@ func (d *Daemon) unlock() {
 // runtimeDir and the like are where things lie in the run and state directories.
 func runtimeDir(s config.Settings) string     { return filepath.Join(s.RunDir, "runtime") }
 func callDir(s config.Settings) string        { return filepath.Join(s.RunDir, "calls") }
+func notifyDir(s config.Settings) string      { return filepath.Join(s.RunDir, "notify") } // as bundle has it
+func healthDir(s config.Settings) string      { return filepath.Join(s.RunDir, "health") }
 func bundlesDir(s config.Settings) string     { return filepath.Join(s.StateDir, "bundles") }
 func recordsDir(s config.Settings) string     { return filepath.Join(s.StateDir, "records") }
 func definitionsDir(s config.Settings) string { return filepath.Join(s.StateDir, "definitions") }

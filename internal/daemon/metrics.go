@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/runcsup/runcsup/bundle"
+	"github.com/runcsup/runcsup/health"
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/metrics"
 	"github.com/runcsup/runcsup/internal/usage"
@@ -36,6 +37,11 @@ func (d *Daemon) openWeb(server *control.Server) error {
 		Addresses: d.settings.WebListenAddresses, ConfigFile: d.settings.WebConfigFile, Log: d.log,
 	}, handler)
 	return nil
+}
+
+// observeProbe counts a probe.
+func (d *Daemon) observeProbe(name string, role health.Role, r health.Result) {
+	d.metrics.ObserveProbe(name, string(role), metrics.ProbeResult(r.Outcome), r.Duration)
 }
 
 var errNotReady = errors.New("not all that is to run was started yet")

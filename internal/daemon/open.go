@@ -84,7 +84,9 @@ func (d *Daemon) open(env notify.Environment) (listener, error) {
 	if starts == 0 {
 		starts = 2 * goruntime.NumCPU()
 	}
+	d.monitor = newMonitor(d.runtime, newNotifySockets(d.builder.NotifyDir, d.descriptors, d.log), healthDir(s), d.observeProbe, d.log)
 	d.supervisor = supervisor.New(supervisor.Config{
+		Monitor: d.monitor,
 		Runtime: d.runtime, Output: d.logs, Store: d.records, BootID: bootID, MaxStarts: starts, StartTimeout: s.StartTimeout,
 		OnEvent: d.onEvent,
 	})
@@ -149,7 +151,7 @@ func forgetEarlierBoot(s config.Settings, bootID string) error {
 	case strings.TrimSpace(string(before)) == bootID:
 		return nil
 	default:
-		for _, dir := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns")} {
+		for _, dir := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s)} {
 			if err := os.RemoveAll(dir); err != nil {
 				return fmt.Errorf("cannot clear the run directory of an earlier boot: %w", err)
 			}
@@ -236,7 +238,7 @@ func (d *Daemon) tidy(ctx context.Context) error {
 		return fmt.Errorf("cannot clean up: %w", err)
 	}
 	errs := []error{d.runtime.RemoveCgroupParent()}
-	for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), filepath.Join(s.RunDir, "boot-id")} {
+	for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), filepath.Join(s.RunDir, "boot-id")} {
 		errs = append(errs, os.RemoveAll(path))
 	}
 	if err := errors.Join(errs...); err != nil {

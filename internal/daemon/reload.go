@@ -251,6 +251,7 @@ func settingsChanges(a, b *config.Definition) []string {
 	}{
 		{"restart", reflect.DeepEqual(a.Restart, b.Restart)},
 		{"stop", a.Stop == b.Stop},
+		{"health", reflect.DeepEqual(a.Health, b.Health)},
 		{"log", a.Log == b.Log},
 		{"enabled", a.Enabled == b.Enabled},
 	} {
@@ -296,7 +297,7 @@ func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) contr
 		change.Action, err = d.addNew(ctx, def, b)
 	} else {
 		var outcome supervisor.Outcome
-		outcome, err = d.supervisor.Apply(ctx, specOf(def, b))
+		outcome, err = d.supervisor.Apply(ctx, d.specOf(def, b))
 		change.Action = string(outcome)
 	}
 	if err != nil {
@@ -324,7 +325,7 @@ func (d *Daemon) addNew(ctx context.Context, def *config.Definition, b *bundle.P
 	if err != nil && !isNotInstalled(err) {
 		d.log.Warn("the bundle in place cannot be told from others; it is built anew", "container", def.Name, "error", err)
 	}
-	if err := d.supervisor.Add(ctx, specOf(def, b), installedAs(installed)); err != nil {
+	if err := d.supervisor.Add(ctx, d.specOf(def, b), installedAs(installed)); err != nil {
 		return "", err
 	}
 	if def.Enabled {

@@ -18,6 +18,9 @@ var (
 	ErrCommandNotExecutable = errors.New("command cannot be executed")
 )
 
+// ErrNotInTime is what Exec returns, wrapped, when the command ran and did not end before the context did.
+var ErrNotInTime = errors.New("did not end in time and was killed")
+
 // ExecRequest says what to execute in a running container. Capabilities, limits, seccomp and all that is not said here are
 // those of the container's config.json.
 type ExecRequest struct {
@@ -79,7 +82,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, req ExecRequest, output i
 		// With a context of its own: what was started is ended, whatever becomes of the caller.
 		kctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.limits.death)
 		defer cancel()
-		err = errors.Join(fmt.Errorf("the command did not end in time and was killed: %w", context.Cause(ctx)), p.killSession(kctx))
+		err = errors.Join(fmt.Errorf("the command %w: %w", ErrNotInTime, context.Cause(ctx)), p.killSession(kctx))
 	}
 	// What it wrote is in the pipe by now. Whoever else holds it, in a session of its own, is not waited for.
 	_ = rd.SetReadDeadline(time.Now())
