@@ -18,7 +18,7 @@ func probesText(probes []supervisor.ProbeStatus, now time.Time) string {
 		fmt.Fprintf(&b, "%s (%s): %s\n", printable(p.Probe), printable(p.Kind), streakText(p, now))
 		var t table
 		for _, r := range p.Results {
-			t.add("  "+short(now.Sub(r.At))+" ago", printable(r.Outcome), tookText(r.Seconds), firstLine(r.Output))
+			t.add("  "+short(now.Sub(r.At))+" ago", printable(r.Outcome), tookText(r.Seconds), briefOutput(r.Output))
 		}
 		if len(p.Results) > 0 {
 			b.WriteString(t.String())
@@ -57,8 +57,8 @@ func tookText(seconds float64) string {
 	return short(d)
 }
 
-// firstLine is the beginning of what a probe said.
-func firstLine(output string) string {
+// briefOutput is the beginning of what a probe said.
+func briefOutput(output string) string {
 	line, rest, _ := strings.Cut(printable(strings.TrimSpace(output)), "\n")
 	if text := []rune(line); len(text) > shownOutput {
 		return string(text[:shownOutput]) + "…"
