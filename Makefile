@@ -8,6 +8,8 @@ GO      ?= $(shell command -v go || echo /usr/local/go/bin/go)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
+# Of the packages; - is derived from the git tag.
+PACKAGE_VERSION ?= -
 PREFIX  ?= /usr
 DESTDIR ?=
 
@@ -35,11 +37,11 @@ build: ## the static binary ./runcsup
 
 .PHONY: test
 test: ## everything: installs what is missing, then vet, lint, unit, fuzz, e2e; needs root
-	@tools/steps deps build vet lint unit fuzz e2e
+	@tools/steps deps build vet lint unit fuzz packages e2e
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests use, where they are missing
-	tools/debian-packages runc crun redis-server busybox-static zstd jq curl procps systemd dbus util-linux
+	tools/debian-packages runc crun redis-server busybox-static zstd jq curl procps systemd dbus util-linux lintian rpm
 
 .PHONY: vet
 vet: ## go vet
@@ -66,6 +68,11 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 e2e: build ## tests of the built binary with real runtimes; needs root
 	$(GO) test -count=1 -timeout $(TIMEOUT) ./e2e/...
 
+.PHONY: packages
+packages: build ## dist/*.deb and dist/*.rpm
+	rm -rf dist
+	tools/packages ./runcsup $(PACKAGE_VERSION) dist
+
 .PHONY: bench
 bench: build ## ratios to bare runc; needs root
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e/...
@@ -86,8 +93,8 @@ install: build ## the binary and its systemd files, under DESTDIR and PREFIX
 
 .PHONY: clean
 clean: ## what the targets above made in this directory
-	rm -rf runcsup .cache
+	rm -rf runcsup dist .cache
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// machineProcess is a process of a container that is not confused with another one of the same pid.
+type machineProcess struct {
+	pid     int
+	started string // field 22 of /proc/PID/stat
+}
+
+// instanceOf looks at a process of the machine.
+func (m *sdMachine) instanceOf(pid int) (machineProcess, error) {
+	out, err := m.try("cat", fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return machineProcess{}, err
+	}
+	fields := strings.Fields(out[strings.LastIndexByte(out, ')')+1:])
+	if fields[0] == "Z" {
+		return machineProcess{}, errors.New("it is a zombie")
+	}
+	return machineProcess{pid, fields[19]}, nil
+}
+
+// list is what runcsup list says.
+func (m *sdMachine) list() (all []container, err error) {
+	out, err := m.try("runcsup", "list", "-o", "json")
+	if err != nil {
+		return nil, err
+	}
+	return all, json.Unmarshal([]byte(out), &all)
+}
+
+// waitRunning waits until the daemon answers and all of these containers run, and returns their instances.
+func (m *sdMachine) waitRunning(names ...string) map[string]machineProcess {
+	m.Helper()
+	found := map[string]machineProcess{}
+	eventually(m, patience, fmt.Sprintf("%v run", names), func() error {
+		clear(found)
+		all, err := m.list()
+		if err != nil {
+			return err
+		}
+		for _, c := range all {
+			if !slices.Contains(names, c.Name) {
+				continue
+			}
+			if c.State != "running" {
+				return fmt.Errorf("%s is %s: %s", c.Name, c.State, c.Error)
+			}
+			if found[c.Name], err = m.instanceOf(c.Pid); err != nil {
+				return err
+			}
+		}
+		if len(found) != len(names) {
+			return fmt.Errorf("there are only %v", found)
+		}
+		return nil
+	})
+	return found
+}
+
+// sameInstances fails the test unless the containers are the ones they were.
+func (m *sdMachine) sameInstances(before, after map[string]machineProcess) {
+	m.Helper()
+	for name, was := range before {
+		if is := after[name]; is != was {
+			m.Errorf("%s was %v and is %v", name, was, is)
+		}
+	}
+	if m.Failed() {
+		m.FailNow()
+	}
+}
+
+// nothingRuns fails the test if one of the instances lives, or anything is left of a container in cgroups and mounts.
+func (m *sdMachine) nothingRuns(instances map[string]machineProcess) {
+	m.Helper()
+	for name, was := range instances {
+		if is, err := m.instanceOf(was.pid); err == nil && is == was {
+			m.Errorf("%s still runs: %v", name, was)
+		}
+	}
+	if left := m.must("find", "/sys/fs/cgroup", "-name", "*runcsup*"); left != "" {
+		m.Errorf("cgroups are left:\n%s", left)
+	}
+	if mounts := m.must("cat", "/proc/1/mountinfo"); strings.Contains(mounts, "/run/runcsup") || strings.Contains(mounts, "/var/lib/runcsup") {
+		m.Errorf("mounts are left:\n%s", mounts)
+	}
+}
+
+// mainPid is the daemon's.
+func (m *sdMachine) mainPid() string {
+	m.Helper()
+	return m.property("runcsup", "MainPID")
+}
+
+// waitNewDaemon waits until the service is active with another process than before.
+func (m *sdMachine) waitNewDaemon(before string) {
+	m.Helper()
+	eventually(m, patience, "another daemon runs", func() error {
+		state, pid := m.property("runcsup", "ActiveState"), m.mainPid()
+		if state != "active" || pid == before || pid == "0" {
+			return fmt.Errorf("it is %s with pid %s, which was %s", state, pid, before)
+		}
+		return nil
+	})
+}
