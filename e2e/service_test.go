@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -27,15 +25,6 @@ func (m *sdMachine) instanceOf(pid int) (machineProcess, error) {
 	return machineProcess{pid, fields[19]}, nil
 }
 
-// list is what runcsup list says.
-func (m *sdMachine) list() (all []container, err error) {
-	out, err := m.try("runcsup", "list", "-o", "json")
-	if err != nil {
-		return nil, err
-	}
-	return all, json.Unmarshal([]byte(out), &all)
-}
-
 // waitRunning waits until the daemon answers and all of these containers run, and returns their instances.
 func (m *sdMachine) waitRunning(names ...string) map[string]machineProcess {
 	m.Helper()
@@ -46,19 +35,14 @@ func (m *sdMachine) waitRunning(names ...string) map[string]machineProcess {
 		if err != nil {
 			return err
 		}
-		for _, c := range all {
-			if !slices.Contains(names, c.Name) {
-				continue
-			}
+		for _, name := range names {
+			c := all[name]
 			if c.State != "running" {
-				return fmt.Errorf("%s is %s: %s", c.Name, c.State, c.Error)
+				return fmt.Errorf("%s is %q: %s", name, c.State, c.Error)
 			}
-			if found[c.Name], err = m.instanceOf(c.Pid); err != nil {
+			if found[name], err = m.instanceOf(c.Pid); err != nil {
 				return err
 			}
-		}
-		if len(found) != len(names) {
-			return fmt.Errorf("there are only %v", found)
 		}
 		return nil
 	})
@@ -89,8 +73,10 @@ func (m *sdMachine) nothingRuns(instances map[string]machineProcess) {
 	if left := m.must("find", "/sys/fs/cgroup", "-name", "*runcsup*"); left != "" {
 		m.Errorf("cgroups are left:\n%s", left)
 	}
-	if mounts := m.must("cat", "/proc/1/mountinfo"); strings.Contains(mounts, "/run/runcsup") || strings.Contains(mounts, "/var/lib/runcsup") {
-		m.Errorf("mounts are left:\n%s", mounts)
+	for line := range strings.Lines(m.must("cat", "/proc/1/mountinfo")) {
+		if point := strings.Fields(line)[4] + "/"; strings.HasPrefix(point, "/run/runcsup/") || strings.HasPrefix(point, "/var/lib/runcsup/") {
+			m.Errorf("a mount is left: %s", line)
+		}
 	}
 }
 

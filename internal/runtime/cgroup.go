@@ -55,6 +55,9 @@ func isRuntimesMount(dir string) bool { return strings.HasPrefix(dir+"/", "/sys/
 
 func (h hierarchy) hasMemory() bool { return h.v2 || slices.Contains(h.options, "memory") }
 
+// isController tells whether it is one of v1's for controllers, and not one in which systemd keeps its own tree.
+func (h hierarchy) isController() bool { return !h.v2 && !slices.Contains(h.options, "name=systemd") }
+
 // own is the directory of this process's cgroup, given /proc/self/cgroup; empty when it is not below the mount.
 func (h hierarchy) own(selfCgroup string) string {
 	for line := range strings.Lines(selfCgroup) {

@@ -265,13 +265,16 @@ func rmdir(dir string) error {
 	return nil
 }
 
-// removeIfEmpty takes away the cgroup itself wherever nothing is in it.
-func (c cgroup) removeIfEmpty() error {
+// removeIfEmpty takes away the cgroup itself where nothing is in it, in the hierarchies for which in says so.
+func (c cgroup) removeIfEmpty(in func(hierarchy) bool) error {
 	if err := c.guard(); err != nil {
 		return err
 	}
 	var errs []error
-	for _, dir := range c.dirs {
+	for h, dir := range c.dirs {
+		if !in(h) {
+			continue
+		}
 		if err := rmdir(dir); err != nil && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
 			errs = append(errs, err)
 		}

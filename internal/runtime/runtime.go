@@ -126,10 +126,13 @@ func New(cfg Config) (*Runtime, error) {
 	}, nil
 }
 
+// containersSlice has the scopes of all containers with systemd's driver.
+const containersSlice = "runcsup.slice"
+
 // CgroupsPath is the linux.cgroupsPath for a container whose bundle does not set one.
 func (r *Runtime) CgroupsPath(name string) string {
 	if r.cfg.SystemdCgroup {
-		return "runcsup.slice:" + r.cgroupParent() + ":" + name
+		return containersSlice + ":" + r.cgroupParent() + ":" + name
 	}
 	return "/" + r.cgroupParent() + "/" + name
 }
@@ -142,12 +145,12 @@ func (r *Runtime) cgroupParent() string {
 }
 
 // RemoveCgroupParent removes the cgroup above all containers, in every hierarchy in which it exists and is empty. With
-// systemd's driver there is none: the slice is systemd's.
+// systemd's driver it is a slice, which systemd removes where it manages the hierarchy: there is more to do on v1 alone.
 func (r *Runtime) RemoveCgroupParent() error {
 	if r.cfg.SystemdCgroup {
-		return nil
+		return r.cgroup.at("/" + containersSlice).removeIfEmpty(hierarchy.isController)
 	}
-	return r.cgroup.at("/" + r.cgroupParent()).removeIfEmpty()
+	return r.cgroup.at("/" + r.cgroupParent()).removeIfEmpty(func(hierarchy) bool { return true })
 }
 
 // IDs are the names of all that the runtime has, running, dead or half-made, in lexical order.
