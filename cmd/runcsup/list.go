@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/runcsup/runcsup/internal/words"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -68,7 +69,7 @@ func listText(list []supervisor.Snapshot, now time.Time) string {
 			}
 		}
 		if s.LastExit != nil {
-			last = exitBrief(s.LastExit) + " · " + short(now.Sub(s.LastExit.At)) + " ago"
+			last = words.Exit(s.LastExit) + " · " + short(now.Sub(s.LastExit.At)) + " ago"
 		}
 		if s.NextStartAt != nil {
 			upNext = until(*s.NextStartAt, now)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/control/controltest"
+	"github.com/runcsup/runcsup/internal/usage"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -82,6 +83,8 @@ func TestOutput(t *testing.T) {
 		{"show-refused.txt", &controltest.Backend{Containers: fleet(), Shown: refused}, 0, "show npd"},
 		{"show-effective.json", &controltest.Backend{Containers: fleet(), Shown: shown}, 0, "show npd --effective"},
 		{"show.json", &controltest.Backend{Containers: fleet(), Shown: shown}, 0, "show npd -o json"},
+		{"top.txt", &controltest.Backend{Containers: fleet(), Usage: used()}, 0, "top --once --sort memory -d 100ms"},
+		{"top.json", &controltest.Backend{Containers: fleet(), Usage: used()}, 0, "top -o json -d 100ms npd"},
 		{"build.txt", &controltest.Backend{Containers: fleet()}, 0, "build npd"},
 		{"build.json", &controltest.Backend{Containers: fleet()}, 0, "build npd -o json"},
 		{"act.json", &controltest.Backend{Containers: fleet(), Fail: map[string]error{"stop redis": errors.New("cannot stop \"redis\": busy")}}, 4, "stop npd redis nosuch -o json"},
@@ -209,5 +212,14 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	socket := serve(t, &controltest.Backend{Containers: fleet()})
 	if code := p.run(t.Context(), []string{"list", "--socket", socket}); code != exitFailed || !strings.Contains(stderr.String(), "no space left") {
 		t.Errorf("exit code %d, standard error %q", code, stderr.String())
+	}
+}
+
+// used is what the fleet uses. It uses nothing more while it is looked at.
+func used() []control.Stats {
+	return []control.Stats{
+		{Name: "npd", Pid: 4711, Usage: usage.Usage{At: noon, Cgroup: "/runcsup/npd", CPU: &usage.CPU{UsageSeconds: 12.5},
+			Memory: &usage.Memory{WorkingSet: 24 << 20, Limit: 64 << 20}, Pids: &usage.Pids{Current: 7}, IO: []usage.Device{}}},
+		{Name: "worker", Pid: 4712, Usage: usage.Usage{At: noon, Cgroup: "/runcsup/worker", Memory: &usage.Memory{WorkingSet: 1 << 30}, IO: []usage.Device{}}},
 	}
 }

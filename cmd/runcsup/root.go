@@ -57,7 +57,7 @@ func newRootCommand(p *program) *cobra.Command {
 	cobra.EnableCommandSorting = false
 	// The help has them in this order, within their groups.
 	root.AddCommand(
-		newListCommand(p), newStatusCommand(p), newShowCommand(p), newHistoryCommand(p), newEventsCommand(p),
+		newListCommand(p), newStatusCommand(p), newTopCommand(p), newShowCommand(p), newHistoryCommand(p), newEventsCommand(p),
 		newStartCommand(p), newStopCommand(p), newRestartCommand(p), newKillCommand(p),
 		newEnableCommand(p), newDisableCommand(p), newResetFailedCommand(p),
 		newCheckCommand(p), newDiffCommand(p), newReloadCommand(p), newBuildCommand(p),

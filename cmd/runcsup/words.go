@@ -4,64 +4,22 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/runcsup/runcsup/internal/words"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
-// timeLayout is how moments are printed for people.
-const timeLayout = "2006-01-02 15:04:05 MST"
+// short is a duration in at most two units.
+func short(d time.Duration) string { return words.Duration(d) }
 
-// short is a duration in at most two units: "45s", "4m", "3h12m", "12d3h". A negative one is "0s": clocks jump.
-func short(d time.Duration) string {
-	d = max(d, 0)
-	const day = 24 * time.Hour
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d < day:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	default:
-		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
-	}
-}
+// moment is a point in time and how far away it is.
+func moment(t, now time.Time) string { return words.Moment(t, now) }
 
-// moment is a point in time and how far away it is: "2026-11-23 05:05:00 UTC, 4m ago" or "…, in 12s".
-func moment(t, now time.Time) string {
-	text := t.In(now.Location()).Format(timeLayout) + ", "
-	if t.After(now) {
-		return text + until(t, now)
-	}
-	return text + short(now.Sub(t)) + " ago"
-}
+// until is how long it takes until t.
+func until(t, now time.Time) string { return words.Until(t, now) }
 
-// until is how long it takes until t: "in 12s", or "now".
-func until(t, now time.Time) string {
-	d := t.Sub(now)
-	if d <= 0 {
-		return "now"
-	}
-	// Rounded up: what is due in half a second is not due in none.
-	return "in " + short((d + time.Second - 1).Truncate(time.Second))
-}
-
-// exitBrief is how an instance ended, for a table.
-func exitBrief(e *supervisor.Exit) string {
-	switch e.Reason {
-	case supervisor.ReasonExited:
-		return fmt.Sprintf("exited %d", e.Code)
-	case supervisor.ReasonSignaled:
-		return "SIG" + printable(e.Signal)
-	case supervisor.ReasonOOM:
-		return "OOM"
-	case supervisor.ReasonStartFailed:
-		return "start failed"
-	default:
-		return printable(string(e.Reason))
-	}
-}
+// printable keeps text that came from elsewhere from commanding the terminal.
+func printable(s string) string { return words.Printable(s) }
 
 // exitInWords is how an instance ended, in a sentence.
 func exitInWords(e *supervisor.Exit) string {
@@ -95,16 +53,6 @@ func exitDetail(e *supervisor.Exit) string {
 	default:
 		return ""
 	}
-}
-
-// printable keeps text that came from elsewhere from commanding the terminal. Newlines and tabs stay.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
 }
 
 // indented puts prefix before every line but the first, without a newline at the end.

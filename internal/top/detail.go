@@ -1,0 +1,164 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/runcsup/runcsup/internal/usage"
+	"github.com/runcsup/runcsup/internal/words"
+)
+
+// drawDetail is the second view: all that is known of the selected container.
+func (v *view) drawDetail(c *canvas) {
+	v.drawContainer(c, 0)
+	v.drawKeys(c, "esc back", "↑↓ other container", "q quit")
+}
+
+// drawContainer is the selected container, from a line to the one before the last.
+func (v *view) drawContainer(c *canvas, y int) {
+	row := v.row(v.selected)
+	if row == nil {
+		c.text(0, y, words.Printable(v.selected)+" is gone", styles[bad])
+		return
+	}
+	y = v.drawFacts(c, y, row)
+	d := v.details
+	room := c.height - 1 - y // the last line has the keys
+	// Probes are few. Events may take half of what is left, output gets the rest.
+	room -= v.section(c, &y, "Probes", d.Probes, d.ProbesErr, max(2, room/4))
+	room -= v.section(c, &y, "Events", d.Events, d.EventsErr, max(3, room/2-2))
+	v.section(c, &y, "Output", d.Output, d.OutputErr, max(1, room-2))
+}
+
+// section is a heading and the last lines that fit. It returns how many lines it took.
+func (v *view) section(c *canvas, y *int, title string, lines []string, err error, most int) int {
+	if len(lines) == 0 && err == nil {
+		return 0
+	}
+	begin := *y
+	*y++
+	c.text(0, *y, title, styles[strong])
+	*y++
+	last := c.height - 2
+	if err != nil {
+		if *y <= last {
+			c.cell(2, *y, c.width-2, words.Printable(err.Error()), false, styles[faint])
+		}
+		*y++
+		return *y - begin
+	}
+	most = max(0, min(most, last-*y+1))
+	for _, line := range lines[max(0, len(lines)-most):] {
+		c.cell(2, *y, c.width-2, words.Printable(strings.ReplaceAll(line, "\t", "  ")), false, styles[plain])
+		*y++
+	}
+	return *y - begin
+}
+
+// drawFacts is the container and what it uses, and returns the line behind.
+func (v *view) drawFacts(c *canvas, y int, row *Row) int {
+	x := c.text(0, y, words.Printable(row.Name), styles[strong])
+	x = c.text(x+2, y, string(row.State), styles[stateTone(row)])
+	if text, t := healthCell(row, v.clock()); text != none {
+		x = c.text(x+2, y, text, styles[t])
+	}
+	now := v.clock()
+	switch {
+	case row.StartedAt != nil:
+		c.text(x+2, y, "since "+words.Moment(*row.StartedAt, now), styles[plain])
+	case row.NextStartAt != nil:
+		c.text(x+2, y, "starts "+words.Until(*row.NextStartAt, now), styles[plain])
+	}
+	y++
+	fact := func(key, value string, t tone) {
+		c.text(2, y, key, styles[faint])
+		c.cell(12, y, c.width-12, value, false, styles[t])
+		y++
+	}
+	if v.err != nil {
+		fact("Daemon", strings.ReplaceAll(words.Printable(v.err.Error()), "\n", " "), bad)
+	}
+	if row.Error != "" {
+		for line := range strings.SplitSeq(strings.TrimSpace(words.Printable(row.Error)), "\n") {
+			fact("Error", line, bad)
+		}
+	}
+	if u := row.Usage; u != nil {
+		for _, f := range usageFacts(row, u) {
+			fact(f[0], f[1], plain)
+		}
+	}
+	life := fmt.Sprintf("%d restarts", row.Restarts)
+	if row.Pid != 0 {
+		life = fmt.Sprintf("pid %d, %s", row.Pid, life)
+	}
+	if row.Adopted {
+		life += ", adopted from an earlier daemon"
+	}
+	if !row.Enabled {
+		life += ", disabled"
+	}
+	fact("Life", life, plain)
+	if row.LastExit != nil {
+		text, t := lastExitCell(row, now)
+		fact("Last exit", text, t)
+	}
+	return y
+}
+
+// usageFacts are what a container uses, in words.
+func usageFacts(row *Row, u *usage.Usage) [][2]string {
+	var facts [][2]string
+	add := func(key, format string, args ...any) {
+		facts = append(facts, [2]string{key, fmt.Sprintf(format, args...)})
+	}
+	if cpu := u.CPU; cpu != nil {
+		text := percentOf(row.CPUPercent) + "%"
+		if cpu.Limit > 0 {
+			text += fmt.Sprintf(" of %.4g%%, throttled %s%% of the time", 100*cpu.Limit, percentOf(row.ThrottledPercent))
+		}
+		add("CPU", "%s, %.1fs used (%.1fs in the kernel)", text, cpu.UsageSeconds, cpu.SystemSeconds)
+	}
+	if m := u.Memory; m != nil {
+		text := words.Size(float64(m.WorkingSet))
+		if m.Limit > 0 {
+			text += fmt.Sprintf(" of %s (%.0f%%)", words.Size(float64(m.Limit)), 100*float64(m.WorkingSet)/float64(m.Limit))
+		}
+		if m.Peak > 0 {
+			text += ", peak " + words.Size(float64(m.Peak))
+		}
+		text += fmt.Sprintf(", anonymous %s, cache %s", words.Size(float64(m.RSS)), words.Size(float64(m.Cache)))
+		if m.Swap > 0 {
+			text += ", swap " + words.Size(float64(m.Swap))
+		}
+		if m.OOMKills > 0 {
+			text += fmt.Sprintf(", %d killed for want of it", m.OOMKills)
+		}
+		add("Memory", "%s", text)
+	}
+	if p := u.Pids; p != nil {
+		text := fmt.Sprint(p.Current)
+		if p.Limit > 0 {
+			text += fmt.Sprintf(" of %d", p.Limit)
+		}
+		add("Tasks", "%s", text)
+	}
+	read, written := transferred(u)
+	if read+written > 0 {
+		add("I/O", "read %s (%s/s), written %s (%s/s)", words.Size(read), bytesRate(row.ReadPerSecond), words.Size(written), bytesRate(row.WritePerSecond))
+	}
+	if p := u.Pressure; p != nil {
+		add("Waiting", "%s%% for CPU, %s%% for memory, %s%% for I/O in the last 10s", stalled(p.CPU), stalled(p.Memory), stalled(p.IO))
+	}
+	return facts
+}
+
+// row is the one of a name, nil if there is none any more.
+func (v *view) row(name string) *Row {
+	for i := range v.rows {
+		if v.rows[i].Name == name {
+			return &v.rows[i]
+		}
+	}
+	return nil
+}
