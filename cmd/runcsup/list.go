@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/runcsup/runcsup/internal/words"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -69,7 +68,7 @@ func listText(list []supervisor.Snapshot, now time.Time) string {
 			}
 		}
 		if s.LastExit != nil {
-			last = words.Exit(s.LastExit) + " · " + short(now.Sub(s.LastExit.At)) + " ago"
+			last = exitBrief(s.LastExit) + " · " + short(now.Sub(s.LastExit.At)) + " ago"
 		}
 		if s.NextStartAt != nil {
 			upNext = until(*s.NextStartAt, now)

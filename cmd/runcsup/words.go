@@ -18,6 +18,9 @@ func moment(t, now time.Time) string { return words.Moment(t, now) }
 // until is how long it takes until t.
 func until(t, now time.Time) string { return words.Until(t, now) }
 
+// exitBrief is how an instance ended, for a table.
+func exitBrief(e *supervisor.Exit) string { return words.Exit(e) }
+
 // printable keeps text that came from elsewhere from commanding the terminal.
 func printable(s string) string { return words.Printable(s) }
 
