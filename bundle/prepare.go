@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,10 +33,20 @@ func (b *Builder) Prepare(ctx context.Context, p *Plan) (*Prepared, error) {
 		return prepared, nil
 	}
 	if x.dir != "" {
-		err = errors.Join(err, os.RemoveAll(x.dir))
+		err = &stagingError{err: errors.Join(err, os.RemoveAll(x.dir)), dir: x.dir, as: b.dir(p.Name)}
 	}
 	return nil, fmt.Errorf("cannot build the bundle of %q: %w", p.Name, err)
 }
+
+// stagingError is an error that speaks of the directory that is to be built instead of the one it is built in, whose name is
+// another one the next time: what is wrong twice reads the same.
+type stagingError struct {
+	err     error
+	dir, as string
+}
+
+func (e *stagingError) Error() string { return strings.ReplaceAll(e.err.Error(), e.dir, e.as) }
+func (e *stagingError) Unwrap() error { return e.err }
 
 // build is one call of Prepare.
 type build struct {
@@ -180,7 +191,10 @@ func (x *build) makeDir() (err error) {
 		return nil
 	}
 	if x.dir, err = os.MkdirTemp(x.b.cfg.BundlesDir, sideName(x.plan.Name, kindNew)); err != nil {
-		return fmt.Errorf("cannot make a directory to build in: %w", err)
+		if named, ok := errors.AsType[*os.PathError](err); ok { // by a name that is another one the next time
+			err = named.Err
+		}
+		return fmt.Errorf("cannot make a directory to build in, in %s: %w", x.b.cfg.BundlesDir, err)
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +70,12 @@ func TestStateDirTrouble(t *testing.T) {
 			for name, state := range map[string]string{"runs": "running", "dies": "running", "stopped": "stopped"} {
 				was[name] = n.waitFor(name, "has no error any more", func(c container) bool { return c.Error == "" && c.State == state })
 			}
+			n.waitHistory("stopped", "started", "stopped")
+			n.waitHistory("dies", "exited", "restart", "started")
+			wholeFiles(n, n.state)
+			if told := strings.Count(n.log(), "the history cannot be written"); told > 1 || name == "ReadOnly" && told == 0 {
+				t.Errorf("it was told %d times that the history cannot be written", told)
+			}
 			n.kill()
 			n.start()
 			for name, was := range was {
@@ -78,6 +86,86 @@ func TestStateDirTrouble(t *testing.T) {
 			n.stop()
 		})
 	}
+}
+
+// Bundles that cannot be built because the disk is full are refused, with the error in the list, and leave nothing; what
+// runs goes on. They are built and started by themselves once there is space.
+func TestBuildOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.state = memoryDisk(n, "8m")
+	archive := filepath.Join(n.dir, "rootfs.tar")
+	pack(t, n.rootfs, archive)
+	n.define("runs", "command: [idle]\nenv: {A: '1'}\n")
+	n.define("archive", "image: rootfs-archive:"+archive+"\ncommand: [idle]\nenv: {A: '1'}\n")
+	n.start()
+	was := map[string]container{"runs": n.waitState("runs", "running"), "archive": n.waitState("archive", "running")}
+	waitRecorded(n, was["runs"])
+	waitRecorded(n, was["archive"])
+
+	troubles["Full"].begin(n, n.state)
+	// More than fits into the pages that files have already.
+	long := strings.Repeat("x", 8<<10)
+	n.define("runs", "command: [idle]\nenv: {A: '"+long+"'}\n")
+	n.define("archive", "image: rootfs-archive:"+archive+"\ncommand: [idle]\nenv: {A: '"+long+"'}\n")
+	n.define("new", "image: rootfs-archive:"+archive+"\ncommand: [idle]\n")
+	noSpace := func(c container) bool { return strings.Contains(c.Error, syscall.ENOSPC.Error()) }
+	for name, was := range was {
+		if c := n.waitFor(name, "is refused for want of space", noSpace); c.Pid != was.Pid || c.State != "running" {
+			t.Errorf("its new definition cannot be built, and it is %s", c.brief())
+		}
+	}
+	if c := n.waitFor("new", "is refused for want of space", noSpace); c.State != "failed" {
+		t.Errorf("it has never been built, and it is %s", c.brief())
+	}
+	wholeFiles(n, n.state)
+
+	troubles["Full"].end(n, n.state)
+	for _, name := range []string{"runs", "archive", "new"} {
+		c := n.waitFor(name, "runs with its new definition, without anybody doing anything", func(c container) bool {
+			return c.State == "running" && c.Error == "" && c.Pid != was[name].Pid
+		})
+		waitRecorded(n, c)
+	}
+	wholeFiles(n, n.state)
+	if refusals := strings.Count(n.log(), "definition refused"); refusals != 3 {
+		t.Errorf("three definitions were refused for one reason each, and %d refusals are logged", refusals)
+	}
+	n.stop()
+}
+
+// wholeFiles fails the test if anything in a state directory stays half-written or left over.
+func wholeFiles(n *node, dir string) {
+	n.Helper()
+	eventually(n, patience, "all files in "+dir+" are whole", func() error {
+		return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && d.Name() == "rootfs":
+				return fs.SkipDir
+			case strings.HasPrefix(d.Name(), "."):
+				return fmt.Errorf("%s is left over", path)
+			}
+			var lines []string
+			switch filepath.Ext(path) {
+			case ".json":
+				lines = []string{readFile(n, path)}
+			case ".jsonl":
+				text := readFile(n, path)
+				if text != "" && !strings.HasSuffix(text, "\n") {
+					return fmt.Errorf("%s ends in the middle of a line", path)
+				}
+				lines = strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+			}
+			for _, line := range lines {
+				if line != "" && !json.Valid([]byte(line)) {
+					return fmt.Errorf("%s has %q", path, line)
+				}
+			}
+			return nil
+		})
+	})
 }
 
 // waitRecorded waits until it is on disk that a container runs.

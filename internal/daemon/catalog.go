@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/internal/config"
@@ -29,6 +30,11 @@ type entry struct {
 	// turn is held by whoever works on this container's definition, again says that it should be looked at once more then.
 	turn  chan struct{}
 	again atomic.Bool
+	// These are of whoever has the turn: how long the wait for the next look was, whether one is being waited for, and that
+	// no copy of the definition could be kept.
+	patience time.Duration
+	waiting  bool
+	uncopied bool
 
 	mu         sync.Mutex // guards what follows
 	file       string

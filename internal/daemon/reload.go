@@ -273,6 +273,7 @@ func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) contr
 	def := l.Definition
 	g, err := d.compare(ctx, e, def)
 	if err != nil {
+		d.lookLater(e, err)
 		return d.refuse(ctx, e, l.File, err, def.Bundle.Inputs())
 	}
 	_, current, old, refused, supervised := e.view()
@@ -286,10 +287,14 @@ func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) contr
 				change.Error = err.Error()
 			}
 		}
+		if e.uncopied {
+			d.keepCopy(e, def.Source)
+		}
 		return change
 	}
 	b, err := d.prepare(ctx, g.plan)
 	if err != nil {
+		d.lookLater(e, err)
 		return d.refuse(ctx, e, l.File, err, def.Bundle.Inputs())
 	}
 	d.logs.SetDriver(e.name, string(def.Log.Driver))
@@ -312,10 +317,8 @@ func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) contr
 			d.log.Warn("cannot remove a bundle that was never used", "container", e.name, "error", err)
 		}
 	}
-	if err := d.definitions.Save(e.name, def.Source); err != nil {
-		d.log.Warn("cannot keep a copy of the definition; a restart of the daemon with a broken one would have none to fall back on",
-			"container", e.name, "error", err)
-	}
+	e.patience = 0
+	d.keepCopy(e, def.Source)
 	return change
 }
 
