@@ -16,6 +16,7 @@ type result struct {
 	ident Identity
 
 	report  *Report // of a watch with this number
+	pulled  bool    // what this container needs knows it
 	late    bool    // the time of a watch with this number is over
 	watch   uint64
 	updated *updateCall // a live update is done

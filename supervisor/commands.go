@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"syscall"
+	"time"
 )
 
 // command is what somebody wants of a container; do runs in the container's goroutine and must not block.
@@ -11,8 +12,11 @@ type command interface{ do(c *container) }
 
 // upCommand starts or restarts; the reply comes when the container is up, or when it is clear that it is not.
 type upCommand struct {
-	kind  eventKind // evStart or evRestart
-	reply chan<- error
+	kind     eventKind // evStart or evRestart
+	first    []string  // restart: those that end before
+	patience time.Duration
+	unless   bool // restart: not if it was stopped meanwhile
+	reply    chan<- error
 }
 
 func (u upCommand) do(c *container) {
@@ -24,20 +28,57 @@ func (u upCommand) do(c *container) {
 		u.reply <- fmt.Errorf("cannot start %q: its definition is gone, and it is being removed", c.name)
 		return
 	}
+	if u.unless && (c.stoppedByHand || !c.m.alive && !c.m.done) {
+		u.reply <- nil
+		return
+	}
 	c.stoppedByHand = false
 	c.causes.start = CauseHand
 	if u.kind == evRestart {
 		c.causes.stop = CauseHand
+		c.goDown(evRestart, u.first, u.patience)
+	} else {
+		c.start()
 	}
-	c.step(event{kind: u.kind})
 	c.waiters = append(c.waiters, waiter{up: true, reply: u.reply})
+}
+
+// start starts the container, unless an end that is put off is followed by a start anyway.
+func (c *container) start() {
+	if h := c.order.held; h == nil || h.kind != evRestart {
+		c.dropHeld()
+		c.step(event{kind: evStart})
+	}
+}
+
+// pullCommand starts a container because another one requires it; the reply comes when that is seen by all.
+type pullCommand struct {
+	byHand bool // somebody wants the other one
+	reply  chan<- error
+}
+
+func (p pullCommand) do(c *container) {
+	m := &c.m
+	c.waiters = append(c.waiters, waiter{taken: true, reply: p.reply})
+	if c.ending || c.removal || c.stoppedByHand && !p.byHand {
+		return
+	}
+	c.stoppedByHand = false
+	down := m.state == StateStopped || m.state == StateStopping && !m.startNext
+	if down || p.byHand && (c.order.held != nil || m.finding() || m.state == StateExited || m.state == StateFailed) {
+		c.causes.start = CauseDependency
+		c.start()
+	}
 }
 
 // downCommand ends a container; the reply comes when it is down.
 type downCommand struct {
-	kind    eventKind // evStop or evShutdown
-	removal bool      // for good
-	reply   chan<- error
+	kind     eventKind // evStop or evShutdown
+	removal  bool      // for good
+	first    []string  // those that end before
+	patience time.Duration
+	with     string // the container that was meant, if not this one
+	reply    chan<- error
 }
 
 func (d downCommand) do(c *container) {
@@ -52,8 +93,11 @@ func (d downCommand) do(c *container) {
 		c.applyLater = nil
 	default:
 		c.stoppedByHand, c.causes.stop = true, CauseHand
+		if d.with != "" {
+			c.causes.stop = CauseDependency
+		}
 	}
-	c.step(event{kind: d.kind})
+	c.goDown(d.kind, d.first, d.patience)
 	c.waiters = append(c.waiters, waiter{gone: d.removal || d.kind == evShutdown, reply: d.reply})
 }
 
@@ -218,7 +262,8 @@ func outcomeOfReplace(before State) Outcome {
 // takeSpec makes a spec the container's own. What is needed to end the instance stays until the next start.
 func (c *container) takeSpec(s *Spec) {
 	c.spec = s
-	c.m.policy = s.Restart
+	c.m.policy, c.m.ordered, c.m.oneshot = s.Restart, !s.Order.Empty(), s.Oneshot
+	c.stopTimeout.Store(int64(s.Stop.Timeout))
 	c.agree()
 }
 
@@ -231,5 +276,6 @@ func (c *container) agree() {
 
 // sameSettings tells whether two specs with one hash ask for the same supervision.
 func sameSettings(a, b *Spec) bool {
-	return a.Enabled == b.Enabled && a.Stop == b.Stop && reflect.DeepEqual(a.Restart, b.Restart) && sameProbes(a, b)
+	return a.Enabled == b.Enabled && a.Stop == b.Stop && reflect.DeepEqual(a.Restart, b.Restart) && sameProbes(a, b) &&
+		a.Oneshot == b.Oneshot && reflect.DeepEqual(a.Order, b.Order)
 }

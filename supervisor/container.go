@@ -20,7 +20,11 @@ type container struct {
 	done     chan struct{} // closed when the goroutine has ended
 	ctx      context.Context
 	snap     atomic.Pointer[Snapshot]
-	settled  atomic.Bool // its first start came to an end, one way or the other
+	// nudged has a value when another container has changed that this one looks at; stands is what the others see.
+	nudged      chan struct{}
+	stands      atomic.Pointer[standing]
+	stopTimeout atomic.Int64
+	settled     atomic.Bool // its first start came to an end, one way or the other
 
 	m       machine
 	spec    *Spec
@@ -46,6 +50,7 @@ type container struct {
 
 	causes        causes
 	health        watching
+	order         ordering
 	stoppedByHand bool
 	override      *bool
 	refused       string // what is wrong with the newest definition
@@ -61,6 +66,7 @@ type container struct {
 // on disk.
 type waiter struct {
 	up     bool
+	taken  bool // what was said has been done and is seen by all
 	gone   bool // down, and nothing left of it
 	record bool
 	reply  chan<- error
@@ -94,13 +100,16 @@ func (c *container) loop() {
 			c.take(r)
 		case <-c.timer.C:
 			c.step(event{kind: evTimer, timer: c.timerOf})
+		case <-c.nudged:
 		case <-c.ctx.Done():
 			c.abandon()
 			return
 		}
+		c.reconsider()
 		c.keepWatch() // probes may have been changed
 		c.keepRecord()
 		c.forgetSpent()
+		c.noteSettled()
 		c.publish()
 		if c.settle() {
 			return
@@ -199,6 +208,8 @@ func (c *container) take(r result) {
 		c.recordSaved(r.saved)
 	case r.report != nil && r.watch == c.health.number:
 		c.heed(*r.report)
+	case r.pulled:
+		c.order.pulling--
 	case r.late && r.watch == c.health.number:
 		c.noteLate()
 	case r.retry:
@@ -250,6 +261,7 @@ func (c *container) release() {
 
 // abandon leaves the container to the next daemon.
 func (c *container) abandon() {
+	c.dropHeld()
 	c.endWatch()
 	if c.proc != nil {
 		_ = c.proc.Close() // the process itself is not touched
@@ -317,15 +329,24 @@ func (c *container) settle() (gone bool) {
 	for _, w := range c.waiters {
 		err, answered := error(nil), true
 		switch {
+		case w.taken:
 		case w.record && !c.record.kept():
 			err, answered = c.record.err, c.record.err != nil
 		case w.record:
-		case w.up && m.state == StateRunning:
-		case w.up && (m.state == StateStarting || m.state == StateWaiting || m.state == StateStopping && m.startNext):
+		case w.up && c.isUp():
+		case w.up && c.order.held != nil:
+			answered = false
+		case w.up && m.state == StateRunning && c.health.late:
+			err = &LateError{Name: c.name, Timeout: c.spec.Ready.Timeout}
+		case w.up && m.state == StateWaiting && c.order.err != nil:
+			err = fmt.Errorf("cannot start %q yet: %w", c.name, c.order.err)
+		case w.up && (m.state == StateStarting || m.state == StateWaiting || m.state == StateRunning || m.state == StateStopping && m.startNext):
 			answered = false
 		case w.up:
 			err = c.whyDown()
-		case m.state == StateRunning, m.state == StateStarting, m.state == StateStopping && m.startNext:
+		case c.order.held != nil && c.order.held.kind != evRestart:
+			answered = false
+		case m.state == StateRunning, m.state == StateStarting, m.state == StateWaiting, m.state == StateStopping && m.startNext:
 			err = fmt.Errorf("%q was started again meanwhile", c.name)
 		case !down || w.gone && m.dirty || !c.record.kept() && c.record.err == nil:
 			answered = false
@@ -340,12 +361,22 @@ func (c *container) settle() (gone bool) {
 	}
 	clear(c.waiters[len(kept):])
 	c.waiters = kept
-	if m.call != callFind && (m.state != StateStarting && m.state != StateWaiting || m.err != nil) {
-		if !c.settled.Swap(true) {
-			c.sup.noteChange()
-		}
-	}
 	return c.removal && down && !m.dirty && !c.record.saving
+}
+
+// noteSettled notes when the outcome of the first start is known.
+func (c *container) noteSettled() {
+	m := &c.m
+	if c.settled.Load() || m.call == callFind {
+		return
+	}
+	switch pending := m.err == nil; {
+	case m.state == StateStarting && pending:
+	case m.state == StateWaiting && pending && c.order.err == nil && !c.order.settled:
+	default:
+		c.settled.Store(true)
+		c.sup.noteChange()
+	}
 }
 
 // whyDown says why a container that should be up is not.

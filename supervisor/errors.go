@@ -25,6 +25,11 @@ func (e *StartLimitError) Error() string {
 // Error says why the instance is ended.
 func (u *Unhealthy) Error() string { return "unhealthy: " + u.Why }
 
+// DependencyError says why a container waits in vain for others.
+type DependencyError struct{ Text string }
+
+func (e *DependencyError) Error() string { return e.Text }
+
 // LateError says that a container runs, but was not ready in time.
 type LateError struct {
 	Name    string

@@ -23,6 +23,7 @@ const (
 	EventEnabled     EventType = "enabled"      // by hand
 	EventDisabled    EventType = "disabled"     // by hand
 	EventReset       EventType = "reset-failed" // by hand
+	EventWaiting     EventType = "waiting"      // Snapshot.WaitingFor says for what; Err, why that does not come by itself
 	EventReady       EventType = "ready"        // it is up, for those that wait for it
 	EventUnready     EventType = "unready"      // it runs, and is not ready any more; Err says so when it was not in time
 	EventHealthy     EventType = "healthy"      // its probes say that it works
@@ -40,6 +41,7 @@ const (
 	CauseShutdown   Cause = "shutdown"   // ended because the daemon was told to end with its containers
 	CausePolicy     Cause = "policy"     // restarted by its restart policy
 	CauseDefinition Cause = "definition" // its definition is new or was changed
+	CauseDependency Cause = "dependency" // of another container, by its definition's after, requires or bindsTo
 	CauseRemoval    Cause = "removal"    // its definition was removed
 )
 

@@ -32,6 +32,9 @@ type fakeRuntime struct {
 	keeps     bool
 	kept      map[Identity]*fakeProcess
 	forgotten []Identity
+	journal   []string        // "+NAME" for each instance that began, "-NAME" for each that ended
+	onRun     func(id string) // at the beginning of each start; may be nil
+	onEnd     func(id string) // just before each end; may be nil
 
 	// trouble is the chance that a call fails or hangs; peaceful calls take callTime.
 	trouble  float64
@@ -121,6 +124,9 @@ func (r *fakeRuntime) Exists(id string) bool {
 func (r *fakeRuntime) Run(ctx context.Context, req RunRequest) (Process, error) {
 	leave, fault := r.enter(req.ID, "run")
 	defer leave()
+	if r.onRun != nil {
+		r.onRun(req.ID)
+	}
 	if err := r.spend(ctx, fault); err != nil {
 		return nil, err
 	}
@@ -139,6 +145,7 @@ func (r *fakeRuntime) Run(ctx context.Context, req RunRequest) (Process, error) 
 		r.kept[p.identity] = p
 	}
 	r.runs[req.ID]++
+	r.journal = append(r.journal, "+"+req.ID)
 	if d, status := r.life(req.ID); d > 0 {
 		p.death = time.AfterFunc(d, func() { p.end(status) })
 	}
@@ -260,6 +267,7 @@ type fakeProcess struct {
 	ended    chan struct{}
 	status   ExitStatus
 	heard    atomic.Bool // somebody waited for its end and knows; a real process was reaped then
+	undead   bool        // not even SIGKILL ends it
 }
 
 func (p *fakeProcess) alive() bool {
@@ -272,11 +280,18 @@ func (p *fakeProcess) alive() bool {
 }
 
 func (p *fakeProcess) end(s ExitStatus) {
+	if p.undead {
+		return
+	}
 	p.once.Do(func() {
+		if p.r.onEnd != nil {
+			p.r.onEnd(p.id)
+		}
 		p.r.mu.Lock()
 		if p.death != nil {
 			p.death.Stop()
 		}
+		p.r.journal = append(p.r.journal, "-"+p.id)
 		p.r.mu.Unlock()
 		p.status = s
 		close(p.ended)

@@ -44,6 +44,11 @@ func (c *container) beginWatch() {
 	w := &c.health
 	w.number++
 	w.spec, w.late = c.spec, false
+	number := w.number
+	if policy := c.spec.Ready; policy.Timeout > 0 && (c.spec.Oneshot || policy.gated() && !w.ready) {
+		left := policy.Timeout - time.Since(c.m.startedAt)
+		w.timer = time.AfterFunc(max(left, 0), func() { c.send(result{late: true, watch: number}) })
+	}
 	if c.sup.cfg.Monitor == nil || !watched(c.spec) {
 		w.verdict, w.ready = HealthNone, true
 		return
@@ -53,11 +58,6 @@ func (c *container) beginWatch() {
 		if hasProbes(c.spec) {
 			w.verdict = HealthStarting
 		}
-	}
-	number := w.number
-	if policy := c.spec.Ready; policy.gated() && policy.Timeout > 0 && !w.ready {
-		left := policy.Timeout - time.Since(c.m.startedAt)
-		w.timer = time.AfterFunc(max(left, 0), func() { c.send(result{late: true, watch: number}) })
 	}
 	in := Instance{Spec: c.spec, Identity: *c.ident, StartedAt: c.m.startedAt, Adopted: c.m.adopted, Ready: w.ready}
 	w.stop = c.sup.cfg.Monitor.Watch(in, func(r Report) { c.send(result{report: &r, watch: number}) })
@@ -107,7 +107,7 @@ func (c *container) heed(r Report) {
 // noteLate is for an instance whose time to become ready is over.
 func (c *container) noteLate() {
 	w := &c.health
-	if w.of == 0 || w.ready || w.late {
+	if w.of == 0 || w.late || w.ready && !c.spec.Oneshot {
 		return
 	}
 	w.late = true

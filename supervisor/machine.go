@@ -22,12 +22,14 @@ const (
 	evStartFailed eventKind = "start-failed" // the run call failed, or was never made
 	evExited      eventKind = "exited"       // the instance ended
 	evRemoved     eventKind = "removed"      // the remove call is done, with or without success
+	evUnbound     eventKind = "unbound"      // what it is bound to has ended
 	evUnhealthy   eventKind = "unhealthy"    // the instance runs, but does not work
 	evTimer       eventKind = "timer"        // the timer set last fired
 )
 
 var eventKinds = []eventKind{evStart, evStop, evShutdown, evRestart, evReplace, evResetFailed, evUnblocked, evFound,
-	evLost, evStarted, evStartFailed, evExited, evRemoved, evUnhealthy, evTimer}
+	evLost, evStarted, evStartFailed, evExited, evRemoved,
+	evUnbound, evUnhealthy, evTimer}
 
 // event is one thing that happened. Time and chance come in with it: the machine has neither.
 type event struct {
@@ -105,8 +107,10 @@ type machine struct {
 	timer  uint64
 	timers uint64
 
-	policy RestartPolicy
-	stop   StopPolicy
+	policy  RestartPolicy
+	stop    StopPolicy
+	ordered bool // a start waits until it is unblocked
+	oneshot bool
 
 	restarts  int         // automatic ones since the last start by hand
 	attempt   int         // consecutive restarts, for the delay
@@ -116,6 +120,7 @@ type machine struct {
 	lastExit  *Exit
 	err       error // of the last start or remove, nil after a success
 	adopted   bool
+	done      bool // exited: the task of a one-shot container is done
 	// sick is why the instance is being ended that was found unhealthy; nil in all states but stopping.
 	sick *Unhealthy
 
@@ -131,6 +136,7 @@ type lostPlan struct {
 	ran   time.Duration // running: since its start
 	sick  *Unhealthy    // running: it was being ended for that
 	asked bool          // starting: somebody said so since
+	done  bool          // exited: the task is done
 }
 
 // cell is the entry of the table for one state and one event.
@@ -146,23 +152,25 @@ var table = map[State]map[eventKind]cell{
 		evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
 		evStop: (*machine).clean, evShutdown: (*machine).clean,
 		evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore,
-		evExited: ignore, evUnhealthy: ignore,
+		evExited: ignore, evUnhealthy: ignore, evUnbound: ignore,
 	},
 	StateWaiting: {
-		evStop: (*machine).rest, evShutdown: (*machine).rest, evUnblocked: (*machine).startNow, evResetFailed: (*machine).forgive,
-		evStart: ignore, evRestart: ignore, evReplace: ignore, evFound: ignore, evLost: ignore, evStarted: ignore,
-		evStartFailed: ignore, evExited: ignore, evRemoved: ignore, evUnhealthy: ignore, evTimer: ignore,
+		evStop: (*machine).rest, evShutdown: (*machine).rest, evUnblocked: (*machine).startUnblocked, evResetFailed: (*machine).forgive,
+		evStart: (*machine).waitByHand, evRestart: (*machine).waitByHand, evReplace: (*machine).waitAnew,
+		evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
+		evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore, evExited: ignore, evUnhealthy: ignore,
+		evUnbound: ignore,
 	},
 	StateStarting: {
 		evStop: (*machine).down, evShutdown: (*machine).down, evRestart: (*machine).downAndUp, evReplace: (*machine).replaceRunning,
 		evStarted: (*machine).run, evStartFailed: (*machine).failStart, evRemoved: (*machine).runAfterRemove,
 		evFound: (*machine).adopt, evLost: (*machine).lose, evResetFailed: (*machine).forgive,
 		evStart: (*machine).startOnceFound, evTimer: (*machine).find, evUnblocked: ignore, evExited: ignore,
-		evUnhealthy: ignore,
+		evUnhealthy: ignore, evUnbound: (*machine).unbind,
 	},
 	StateRunning: {
 		evStop: (*machine).down, evShutdown: (*machine).down, evRestart: (*machine).downAndUp, evReplace: (*machine).replaceRunning,
-		evExited: (*machine).exit, evUnhealthy: (*machine).endUnhealthy, evResetFailed: (*machine).forgive,
+		evExited: (*machine).exit, evUnhealthy: (*machine).endUnhealthy, evUnbound: (*machine).unbind, evResetFailed: (*machine).forgive,
 		evStart: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore,
 		evRemoved: ignore, evTimer: ignore,
 	},
@@ -171,26 +179,26 @@ var table = map[State]map[eventKind]cell{
 		evStarted: (*machine).stopStarted, evStartFailed: (*machine).stopUnstarted, evExited: (*machine).stopExited,
 		evRemoved: (*machine).stopRemoved, evTimer: (*machine).stopOverdue, evFound: (*machine).stopFound,
 		evLost: (*machine).stopLost, evResetFailed: (*machine).forgive, evReplace: (*machine).replaceSick,
-		evUnblocked: ignore, evUnhealthy: ignore,
+		evUnblocked: ignore, evUnhealthy: ignore, evUnbound: ignore,
 	},
 	StateBackoff: {
 		evStart: (*machine).startByHand, evRestart: (*machine).startByHand, evReplace: (*machine).startAnew, evStop: (*machine).rest,
 		evShutdown: (*machine).rest, evTimer: (*machine).restartOnTimer, evRemoved: (*machine).removedAtRest,
 		evResetFailed: (*machine).forgive,
 		evUnblocked:   ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore, evExited: ignore,
-		evUnhealthy: ignore,
+		evUnhealthy: ignore, evUnbound: ignore,
 	},
 	StateExited: {
-		evStart: (*machine).startByHand, evRestart: (*machine).startByHand, evStop: (*machine).rest,
+		evStart: (*machine).startUnlessDone, evRestart: (*machine).startByHand, evStop: (*machine).rest,
 		evResetFailed: (*machine).forgive, evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
 		evShutdown: (*machine).clean, evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore,
-		evStartFailed: ignore, evExited: ignore, evUnhealthy: ignore,
+		evStartFailed: ignore, evExited: ignore, evUnhealthy: ignore, evUnbound: ignore,
 	},
 	StateFailed: {
 		evStart: (*machine).startByHand, evRestart: (*machine).startByHand, evReplace: (*machine).startAnew, evStop: (*machine).rest,
 		evResetFailed: (*machine).resetFailed, evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
 		evShutdown: (*machine).clean, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore, evStartFailed: ignore,
-		evExited: ignore, evUnhealthy: ignore,
+		evExited: ignore, evUnhealthy: ignore, evUnbound: ignore,
 	},
 }
 

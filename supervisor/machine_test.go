@@ -53,6 +53,7 @@ func TestStories(t *testing.T) {
 	status := func(s ExitStatus) func(*event) { return func(e *event) { e.status = s } }
 	sick := func(e *event) { e.err = errors.New("it does not answer") }
 	finally := func(e *event) { sick(e); e.final = true }
+	clean := func(e *event) { e.err = errors.New("no bundle"); e.clean = true }
 	fails := func(e *event) { e.err = errors.New("runc says no") }
 	stories := map[string][]row{
 		"start, exit, restart after the delay": {
@@ -170,6 +171,33 @@ func TestStories(t *testing.T) {
 			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"unhealthy", "stopping", "signal set-timer(10s)", sick},
 			{"replace", "stopping", "", nil}, {"exited", "stopping", "cancel-timer remove", nil}, {"removed", "starting", "run", nil},
 		},
+		"what needs others waits until it is unblocked, and each time anew": {
+			{"order", "stopped", "", nil}, {"start", "waiting", "", nil}, {"unblocked", "starting", "run", nil}, {"started", "running", "", nil},
+			{"exited", "backoff", "set-timer(15s) remove", nil}, {"removed", "backoff", "", nil}, {"timer", "waiting", "", nil},
+			{"unblocked", "starting", "run", nil}, {"start-failed", "backoff", "set-timer(27.3s)", clean},
+		},
+		"a stop ends a wait": {
+			{"order", "stopped", "", nil}, {"start", "waiting", "", nil}, {"stop", "stopped", "", nil}, {"unblocked", "stopped", "", nil},
+		},
+		"unblocked while the remove is under way: the run follows the remove": {
+			{"order", "stopped", "", nil}, {"start", "waiting", "", nil}, {"unblocked", "starting", "run", nil}, {"started", "running", "", nil},
+			{"exited", "backoff", "set-timer(15s) remove", nil}, {"timer", "waiting", "", nil}, {"unblocked", "starting", "", nil},
+			{"removed", "starting", "run", nil},
+		},
+		"what is bound to another ends with it, and waits for it": {
+			{"order", "stopped", "", nil}, {"start", "waiting", "", nil}, {"unblocked", "starting", "run", nil}, {"started", "running", "", nil},
+			{"unbound", "stopping", "signal set-timer(10s)", nil}, {"exited", "stopping", "cancel-timer remove", nil},
+			{"removed", "waiting", "", nil}, {"unblocked", "starting", "run", nil},
+		},
+		"a one-shot task that is done is not started again, but for a restart": {
+			{"oneshot", "stopped", "", nil}, {"start", "starting", "run", nil}, {"started", "running", "", nil},
+			{"exited", "exited", "remove", status(exited(0))}, {"removed", "exited", "", nil}, {"start", "exited", "", nil},
+			{"restart", "starting", "run", nil},
+		},
+		"a one-shot task that fails is tried again": {
+			{"oneshot", "stopped", "", nil}, {"start", "starting", "run", nil}, {"started", "running", "", nil},
+			{"exited", "backoff", "set-timer(15s) remove", status(exited(1))},
+		},
 		"shutdown leaves nothing": {
 			{"start", "starting", "run", nil}, {"started", "running", "", nil}, {"shutdown", "stopping", "signal set-timer(10s)", nil},
 			{"exited", "stopping", "cancel-timer remove", nil}, {"removed", "stopped", "", nil},
@@ -181,6 +209,14 @@ func TestStories(t *testing.T) {
 			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 			var lastTimer uint64
 			for i, r := range rows {
+				switch r.event { // how it is defined
+				case "order":
+					m.ordered = true
+					continue
+				case "oneshot":
+					m.oneshot, m.policy.Mode = true, RestartOnFailure
+					continue
+				}
 				kind, old := strings.CutPrefix(r.event, "old+")
 				e := event{kind: eventKind(kind), gen: m.gen, timer: m.timer, now: now}
 				if old {
@@ -247,6 +283,7 @@ func TestMachineInvariants(t *testing.T) {
 		m := newTestMachine()
 		m.policy.Mode = rapid.SampledFrom([]RestartMode{RestartAlways, RestartOnFailure, RestartNo, RestartOnAbort, RestartOnSuccess, RestartOnAbnormal}).Draw(t, "mode")
 		m.policy.Limit = StartLimit{Burst: rapid.IntRange(0, 3).Draw(t, "burst"), Interval: time.Hour}
+		m.ordered, m.oneshot = rapid.Bool().Draw(t, "ordered"), rapid.Bool().Draw(t, "oneshot")
 		m.stop.Timeout = time.Duration(rapid.IntRange(0, 1).Draw(t, "timeout")) * 10 * time.Second
 		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		var pending []event // answers that the world still owes
@@ -283,10 +320,13 @@ func TestMachineInvariants(t *testing.T) {
 			if m.sick != nil && (m.state != StateStopping || !m.alive) {
 				t.Fatalf("%s for being unhealthy, alive %v", m.state, m.alive)
 			}
+			if m.done && m.state != StateExited {
+				t.Fatalf("%s and done", m.state)
+			}
 			if m.state == StateBackoff && timer == 0 {
 				t.Fatal("backoff without a timer")
 			}
-			if (m.state == StateStopped || m.state == StateExited || m.state == StateFailed || m.state == StateBackoff) && len(world) != 0 {
+			if (m.state == StateStopped || m.state == StateWaiting || m.state == StateExited || m.state == StateFailed || m.state == StateBackoff) && len(world) != 0 {
 				t.Fatalf("%s while %v lives", m.state, world)
 			}
 			if m.state == StateStopping && len(pending) == 0 && len(world) == 0 && timer == 0 {
@@ -303,7 +343,7 @@ func TestMachineInvariants(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "s")) * time.Second)
 			e := event{now: now, random: 0.5}
-			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			switch rapid.IntRange(0, 7).Draw(t, "what") {
 			case 0: // somebody wants something
 				e.kind = rapid.SampledFrom([]eventKind{evStart, evStop, evRestart, evReplace, evResetFailed, evShutdown}).Draw(t, "command")
 			case 1: // something that nobody waits for
@@ -344,7 +384,9 @@ func TestMachineInvariants(t *testing.T) {
 					continue
 				}
 				e.kind, e.gen, e.err, e.final = evUnhealthy, m.gen, errors.New("it hangs"), rapid.Bool().Draw(t, "final")
-			case 6:
+			case 6: // the others
+				e.kind = rapid.SampledFrom([]eventKind{evUnblocked, evUnbound}).Draw(t, "others")
+			case 7:
 				if timer == 0 {
 					continue
 				}

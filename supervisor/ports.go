@@ -151,9 +151,13 @@ type Record struct {
 	Instance  *Identity  `json:"instance,omitempty"`
 	StartedAt *time.Time `json:"startedAt,omitempty"`
 	// Ready and Health are the last that was known of the instance, Unhealthy is set while it is ended because of it.
-	Ready       bool        `json:"ready,omitempty"`
-	Health      Health      `json:"health,omitempty"`
-	Unhealthy   *Unhealthy  `json:"unhealthy,omitempty"`
+	Ready     bool       `json:"ready,omitempty"`
+	Health    Health     `json:"health,omitempty"`
+	Unhealthy *Unhealthy `json:"unhealthy,omitempty"`
+	// BoundTo are the instances with which this one ends.
+	BoundTo map[string]Identity `json:"boundTo,omitempty"`
+	// Done: the task of a one-shot container is done.
+	Done        bool        `json:"done,omitempty"`
 	Restarts    int         `json:"restarts"`
 	Attempt     int         `json:"attempt"`          // consecutive restarts, for the delay
 	Starts      []time.Time `json:"starts,omitempty"` // within the start limit's interval

@@ -48,13 +48,13 @@ func (k *recordKeeper) next(now Record, enabled bool) *saveCall {
 func (k *recordKeeper) nothingNew(now Record, enabled bool) bool {
 	s := k.saved
 	switch {
-	case now.State != StateStarting || now.StoppedByHand || !reflect.DeepEqual(now.EnabledOverride, s.EnabledOverride):
+	case now.State != StateStarting && now.State != StateWaiting || now.StoppedByHand || !reflect.DeepEqual(now.EnabledOverride, s.EnabledOverride):
 		return false
 	case now.BootID != s.BootID: // none at all, or of an earlier boot
 		return enabled
 	}
 	// Not a start by hand or with a mended definition: it is to happen at once, not after what is left of the delay.
-	automatic := s.State == StateBackoff && now.Attempt == s.Attempt+1 || s.State == StateStarting
+	automatic := s.State == StateBackoff && now.Attempt == s.Attempt+1 || s.State == StateStarting || s.State == StateWaiting
 	return automatic && s.Instance == nil && !s.StoppedByHand
 }
 
@@ -101,10 +101,12 @@ func (c *container) currentRecord() Record {
 	r := Record{
 		Version: RecordVersion, BootID: c.sup.cfg.BootID, StoppedByHand: c.stoppedByHand, EnabledOverride: c.override,
 		State: m.state, Restarts: m.restarts, Attempt: m.attempt, Starts: wallTimes(m.starts), LastExit: m.lastExit,
+		Done: m.done,
 	}
 	if m.alive {
 		r.Instance, r.StartedAt, r.Unhealthy = c.ident, wallTime(m.startedAt), m.sick
 		r.Ready, r.Health = c.health.ready, c.health.verdict
+		r.BoundTo = c.order.bound
 	}
 	if m.state == StateBackoff {
 		r.NextStartAt = wallTime(m.nextStart)
@@ -128,11 +130,12 @@ func (c *container) restore(r Record, now time.Time) {
 	}
 	c.stoppedByHand, c.find = r.StoppedByHand, r.Instance
 	c.health.ready, c.health.verdict = r.Ready, r.Health
+	c.order.bound = r.BoundTo
 	m.restarts, m.attempt, m.starts = r.Restarts, r.Attempt, r.Starts
 	switch {
 	case c.stoppedByHand:
 	case r.State == StateExited || r.State == StateFailed:
-		plan.state = r.State
+		plan.state, plan.done = r.State, r.Done
 	case r.Instance != nil:
 		plan.state, plan.sick = StateRunning, r.Unhealthy // it ended, and nobody saw how
 		if r.StartedAt != nil {
@@ -142,7 +145,7 @@ func (c *container) restore(r Record, now time.Time) {
 		plan.state = StateBackoff
 		// The wall clock may have jumped: never wait longer than the policy would.
 		plan.after = min(max(r.NextStartAt.Sub(now), 0), c.spec.Restart.jittered(c.spec.Restart.delay(r.Attempt+1), 1))
-	case c.enabled(), r.State == StateStarting, r.State == StateStopping:
+	case c.enabled(), r.State == StateStarting, r.State == StateWaiting, r.State == StateStopping:
 		plan.state = StateStarting
 	}
 	m.ifLost = plan

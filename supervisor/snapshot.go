@@ -58,14 +58,17 @@ type Snapshot struct {
 	Enabled bool   `json:"enabled"`
 	State   State  `json:"state"`
 	// Pid is that of the container's init process on the host, 0 when none runs.
-	Pid       int        `json:"pid"`
+	Pid int `json:"pid"`
+	// Ready: it runs and can be used or, one-shot, its task is done.
 	Ready     bool       `json:"ready"`
 	Health    Health     `json:"health"`
 	StartedAt *time.Time `json:"startedAt"`
 	// Restarts counts automatic restarts since the container was last started by hand or at boot.
 	Restarts    int        `json:"restarts"`
 	NextStartAt *time.Time `json:"nextStartAt"`
-	LastExit    *Exit      `json:"lastExit"`
+	// WaitingFor are the names of what a waiting container waits for.
+	WaitingFor []string `json:"waitingFor,omitempty"`
+	LastExit   *Exit    `json:"lastExit"`
 	// Bundle is the directory of the bundle: the user's for a ready one, else the one that was built.
 	Bundle  string `json:"bundle"`
 	Adopted bool   `json:"adopted"`

@@ -20,6 +20,9 @@ type Spec struct {
 	Restart   RestartPolicy
 	Stop      StopPolicy
 	Ready     ReadyPolicy
+	Order     Order
+	// Oneshot: the container has a task that ends. It is up once it has ended cleanly, and stays so until it is stopped.
+	Oneshot bool
 	// Health is for the Monitor, nil without probes.
 	Health Probes
 }

@@ -45,11 +45,14 @@ type Supervisor struct {
 	calls    callGate
 	watchers watchers
 
-	mu         sync.Mutex // guards containers and the beginning of goroutines, never held while waiting
+	mu         sync.Mutex // guards containers, their graph and the beginning of goroutines, never held while waiting
 	closed     bool       // no container is taken any more
 	ending     bool       // containers that are taken are ended
 	goroutines sync.WaitGroup
 	containers map[string]*container
+	absences   map[string]string          // why there is no container of that name; empty: there will be one
+	graph      Graph                      // of the containers
+	namedBy    map[string]map[string]bool // the same the other way round
 }
 
 // New makes a supervisor without containers.
@@ -70,7 +73,7 @@ func New(cfg Config) *Supervisor {
 	}
 	s := &Supervisor{
 		cfg: cfg, starts: NewSlots(cfg.MaxStarts, cfg.SlotLease), removes: NewSlots(cfg.MaxStarts, cfg.SlotLease),
-		containers: map[string]*container{}, changed: make(chan struct{}, 1),
+		containers: map[string]*container{}, absences: map[string]string{}, graph: Graph{}, namedBy: map[string]map[string]bool{}, changed: make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.watchers.ctx, s.watchers.stop = context.WithCancel(s.ctx)
@@ -98,13 +101,15 @@ func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) e
 	record, err := s.cfg.Store.Load(spec.Name) // a damaged record is the zero one, and the error is told
 	c := &container{
 		sup: s, name: spec.Name, commands: make(chan command), results: make(chan result), done: make(chan struct{}),
-		ctx: s.ctx, spec: spec, bundle: spec.Bundle, limits: installed.limits(),
+		nudged: make(chan struct{}, 1), ctx: s.ctx, spec: spec, bundle: spec.Bundle, limits: installed.limits(),
 	}
 	if err != nil {
 		c.warning = fmt.Errorf("cannot read what was remembered of it: %w", err)
 	}
-	c.m.policy, c.m.stop = spec.Restart, spec.Stop
+	c.m.stop = spec.Stop
+	c.takeSpec(spec)
 	c.restore(record, time.Now())
+	c.stands.Store(&standing{presence: present, state: StateStarting, unknown: true, coming: true})
 	c.publishAs(Snapshot{Name: spec.Name, Enabled: c.enabled(), State: StateStarting, Health: HealthNone, LastExit: record.LastExit, Bundle: spec.Bundle.Path()})
 
 	s.mu.Lock()
@@ -115,7 +120,11 @@ func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) e
 	if _, there := s.containers[spec.Name]; there {
 		return fmt.Errorf("container %q is there already", spec.Name)
 	}
+	if err := s.claim(spec.Name, spec.Order); err != nil {
+		return err
+	}
 	s.containers[spec.Name] = c
+	delete(s.absences, spec.Name)
 	c.ending = s.ending
 	c.made = installed.Hash
 	c.m.replaceFound = installed.Hash != "" && installed.Hash != spec.Hash
@@ -142,8 +151,30 @@ func (i Installed) limits() string {
 	return fingerprint(i.Spec)
 }
 
-// Apply takes over a new definition of a container and tells what came of it. It does not wait for restarts.
+// Apply takes over a new definition of a container and tells what came of it. It does not wait for restarts. An order that
+// closes a cycle is a CycleError, and the container is left as it is.
 func (s *Supervisor) Apply(ctx context.Context, spec *Spec) (Outcome, error) {
+	s.mu.Lock()
+	old := s.graph[spec.Name]
+	err := s.claim(spec.Name, spec.Order)
+	s.mu.Unlock()
+	if err != nil {
+		return "", err
+	}
+	outcome, err := s.apply(ctx, spec)
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.containers[spec.Name] != nil {
+			err = errors.Join(err, s.claim(spec.Name, old))
+		} else {
+			s.unclaim(spec.Name)
+		}
+	}
+	return outcome, err
+}
+
+func (s *Supervisor) apply(ctx context.Context, spec *Spec) (Outcome, error) {
 	reply := make(chan applyReply, 1)
 	c, err := s.send(ctx, spec.Name, applyCommand{spec, reply})
 	if err != nil {
@@ -181,29 +212,16 @@ func (s *Supervisor) Remove(ctx context.Context, name string) error {
 	s.mu.Lock()
 	if s.containers[name] == c {
 		delete(s.containers, name)
+		s.unclaim(name)
 	}
 	s.mu.Unlock()
+	s.nudgeAround(name)
 	s.noteChange()
 	if err := s.cfg.Store.Delete(name); err != nil {
 		return fmt.Errorf("cannot forget %q: %w", name, err)
 	}
 	c.emit(Event{Type: EventRemoved})
 	return nil
-}
-
-// Start starts a container and returns when it runs, or when this start has failed.
-func (s *Supervisor) Start(ctx context.Context, name string) error {
-	return s.ask(ctx, name, func(reply chan<- error) command { return upCommand{evStart, reply} })
-}
-
-// Restart ends a container that runs, starts it in any case, and returns as Start does.
-func (s *Supervisor) Restart(ctx context.Context, name string) error {
-	return s.ask(ctx, name, func(reply chan<- error) command { return upCommand{evRestart, reply} })
-}
-
-// Stop ends a container and returns when it is down. It stays down until it is started by hand, or the next boot.
-func (s *Supervisor) Stop(ctx context.Context, name string) error {
-	return s.ask(ctx, name, func(reply chan<- error) command { return downCommand{kind: evStop, reply: reply} })
 }
 
 // Kill sends a signal to the container's init, or SIGKILL to all of its processes.
@@ -230,27 +248,6 @@ func (s *Supervisor) Ping(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// Shutdown ends all containers at once and returns when all are down. Unlike Stop it is no intent: the next daemon
-// starts them again. A container that is added after the beginning of Shutdown is found and ended, but never started.
-func (s *Supervisor) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.ending = true
-	s.mu.Unlock()
-	all := s.all()
-	errs := make([]error, len(all))
-	var wg sync.WaitGroup
-	for i, c := range all {
-		wg.Go(func() {
-			errs[i] = s.ask(ctx, c.name, func(reply chan<- error) command { return downCommand{kind: evShutdown, reply: reply} })
-			if errors.Is(errs[i], ErrNoContainer) {
-				errs[i] = nil
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
 }
 
 // List returns all containers, sorted by name. It never waits for anything.

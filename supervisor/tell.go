@@ -15,7 +15,7 @@ type causes struct {
 // tell turns what the machine did into events for others.
 func (c *container) tell(e event, before State, lastExit *Exit) {
 	m := &c.m
-	if e.kind == evTimer && before == StateBackoff && m.state == StateStarting {
+	if e.kind == evTimer && before == StateBackoff && (m.state == StateStarting || m.state == StateWaiting) {
 		c.causes.start = CausePolicy
 	}
 	switch {

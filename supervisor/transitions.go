@@ -26,9 +26,32 @@ func (m *machine) find(event) []action {
 
 // ---- up
 
+// startNow starts the container, or has it wait for others first.
 func (m *machine) startNow(e event) []action {
+	if !m.ordered {
+		return m.startUnblocked(e)
+	}
 	as := m.cancelTimer()
-	m.startNext, m.nextStart = false, time.Time{}
+	m.state, m.startNext, m.nextStart, m.done = StateWaiting, false, time.Time{}, false
+	return append(as, m.removeLater()...)
+}
+
+// waitByHand: somebody wants a container to start that waits already.
+func (m *machine) waitByHand(event) []action {
+	m.restarts, m.attempt = 0, 0
+	return nil
+}
+
+// waitAnew: the definition of a waiting container was changed.
+func (m *machine) waitAnew(event) []action {
+	m.attempt, m.starts = 0, nil
+	return nil
+}
+
+// startUnblocked starts a container that need not wait for any other.
+func (m *machine) startUnblocked(e event) []action {
+	as := m.cancelTimer()
+	m.startNext, m.nextStart, m.done = false, time.Time{}, false
 	if limit := m.policy.Limit; limit.Burst > 0 {
 		kept := m.starts[:0:0]
 		for _, t := range m.starts {
@@ -63,6 +86,14 @@ func (m *machine) startByHand(e event) []action {
 	return m.startNow(e)
 }
 
+// startUnlessDone leaves alone what is up although it does not run.
+func (m *machine) startUnlessDone(e event) []action {
+	if m.done {
+		return nil
+	}
+	return m.startByHand(e)
+}
+
 // startAnew starts a container whose definition was mended: its past counts for nothing.
 func (m *machine) startAnew(e event) []action {
 	m.attempt, m.starts = 0, nil
@@ -78,7 +109,7 @@ func (m *machine) startOnceFound(event) []action {
 
 func (m *machine) restartOnTimer(e event) []action {
 	as := m.startNow(e)
-	if m.state == StateStarting { // and not refused by the start limit
+	if m.state != StateFailed { // by the start limit
 		m.restarts++
 		m.attempt++
 	}
@@ -177,6 +208,7 @@ func (m *machine) endedAnd(e event, how end, restart bool) []action {
 		if how.reason == ReasonStartFailed {
 			m.state = StateFailed
 		}
+		m.done = m.oneshot && m.policy.outcome(how) == outcomeClean
 		return m.cancelTimer()
 	}
 	d := m.policy.jittered(m.policy.delay(m.attempt+1), e.random)
@@ -214,7 +246,7 @@ func (m *machine) lose(e event) []action {
 		return m.startNow(e) // a start takes away what is left by itself
 	default:
 		m.noteEnd(e)
-		m.state = plan.state
+		m.state, m.done = plan.state, plan.done
 	}
 	if m.dirty {
 		as = append(as, m.remove())
@@ -264,6 +296,17 @@ func (m *machine) replaceRunning(e event) []action {
 	}
 	as := m.down(e)
 	m.startNext = true
+	return as
+}
+
+// unbind ends an instance because another has ended, and starts it again when that is back.
+func (m *machine) unbind(e event) []action {
+	if m.finding() {
+		return nil
+	}
+	as := m.down(e)
+	m.startNext = true
+	m.restarts++
 	return as
 }
 
@@ -351,14 +394,14 @@ func (m *machine) atRest(e event) []action {
 	if m.startNext {
 		return append(as, m.startNow(e)...)
 	}
-	m.state, m.err = StateStopped, nil
+	m.state, m.err, m.done = StateStopped, nil, false
 	return as
 }
 
 // rest leaves a state in which nothing runs.
 func (m *machine) rest(e event) []action {
 	as := m.cancelTimer()
-	m.nextStart, m.startNext = time.Time{}, false
+	m.nextStart, m.startNext, m.done = time.Time{}, false, false
 	if m.call == callNone && !m.dirty {
 		return append(as, m.atRest(e)...)
 	}

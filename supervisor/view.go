@@ -16,8 +16,14 @@ func (c *container) snapshot() Snapshot {
 	if m.alive && c.ident != nil {
 		s.Pid, s.StartedAt = c.ident.Pid, wallTime(m.startedAt)
 		if m.state == StateRunning {
-			s.Ready, s.Health = c.health.ready, cmp.Or(c.health.verdict, HealthNone)
+			s.Ready, s.Health = c.health.ready && !c.spec.Oneshot, cmp.Or(c.health.verdict, HealthNone)
 		}
+	}
+	if m.state == StateWaiting {
+		s.WaitingFor = c.order.waitsFor
+	}
+	if c.spec.Oneshot && m.state == StateExited {
+		s.Ready = m.done
 	}
 	if m.state == StateBackoff {
 		s.NextStartAt = wallTime(m.nextStart)
@@ -30,6 +36,8 @@ func (c *container) problem() string {
 	switch {
 	case c.refused != "":
 		return c.refused
+	case c.order.err != nil:
+		return "waits: " + c.order.err.Error()
 	case c.m.err != nil:
 		return c.m.err.Error()
 	case c.health.late:
@@ -42,7 +50,10 @@ func (c *container) problem() string {
 	return ""
 }
 
-func (c *container) publish() { c.publishAs(c.snapshot()) }
+func (c *container) publish() {
+	c.publishAs(c.snapshot())
+	c.announce()
+}
 
 // publishAs makes a snapshot visible to List and Get, if it differs from the last one.
 func (c *container) publishAs(s Snapshot) {
