@@ -53,7 +53,7 @@ func newDemoCommand(p *program) *cobra.Command {
 // newPayloadCommand is what runs inside the demo's containers.
 func newPayloadCommand(p *program) *cobra.Command {
 	return &cobra.Command{
-		Use: "demo-payload web ADDRESS | worker | broken", Hidden: true, Args: cobra.MinimumNArgs(1),
+		Use: "demo-payload web ADDRESS | worker | tell TEXT… | broken", Hidden: true, Args: cobra.MinimumNArgs(1),
 		Short: "What runs inside the demo's containers", Long: "What runs inside the demo's containers." + exitStatus(exitFailed), GroupID: groupService,
 		RunE: func(c *cobra.Command, args []string) error { return runPayload(c.Context(), p.stdout, args) },
 	}

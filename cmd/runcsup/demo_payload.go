@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -23,10 +24,23 @@ func runPayload(ctx context.Context, stdout io.Writer, args []string) error {
 		return serveWeb(ctx, args[1])
 	case what == "worker":
 		return work(stdout, "/worker.count")
+	case what == "tell" && len(args) > 1:
+		return tell(os.Getenv("NOTIFY_SOCKET"), args[1:])
 	case what == "broken":
 		return fmt.Errorf("/etc/broken.conf is needed, and not there")
 	}
-	return &usageError{message: "demo-payload: web ADDRESS, worker or broken"}
+	return &usageError{message: "demo-payload: web ADDRESS, worker, tell TEXT… or broken"}
+}
+
+// tell says something to whoever supervises this process, as sd_notify(3) has it.
+func tell(socket string, lines []string) error {
+	conn, err := net.Dial("unixgram", socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = io.WriteString(conn, strings.Join(lines, "\n"))
+	return err
 }
 
 // serveWeb answers every request with a greeting.

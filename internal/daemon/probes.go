@@ -136,7 +136,7 @@ func (i *watchedInstance) noteResult(role health.Role, r health.Result) {
 	case r.Outcome != health.Unknown && before:
 		i.log.Info("probe can be carried out again", "probe", role)
 	}
-	i.log.Debug("probe", "probe", role, "outcome", r.Outcome, "took", r.Duration, "output", r.Output)
+	i.log.Debug("probe", "probe", role, "outcome", r.Outcome, "took", r.Duration)
 	if i.m.onResult != nil {
 		i.m.onResult(i.name, role, r)
 	}
