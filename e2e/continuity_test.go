@@ -4,26 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os/exec"
-	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
-
-// kernelTellsStrangers says whether the kernel tells the exit status of a process that somebody else has reaped to whoever has a
-// pidfd of it (PIDFD_INFO_EXIT, Linux ≥ 6.15).
-func kernelTellsStrangers(t testing.TB) bool {
-	t.Helper()
-	cmd := exec.Command("true")
-	fd := -1
-	cmd.SysProcAttr = &syscall.SysProcAttr{PidFD: &fd}
-	check(t, cmd.Start())
-	defer func() { _ = unix.Close(fd) }()
-	check(t, cmd.Wait())
-	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
-	return unix.IoctlPidfdInfo(fd, &info) == nil && info.Mask&unix.PIDFD_INFO_EXIT != 0
-}
 
 // service is a machine with runcsup installed as `make install` does, and not started.
 func service(t *testing.T) *sdMachine {
@@ -154,7 +136,7 @@ func TestExitsWhileTheServiceIsDown(t *testing.T) {
 		define(fmt.Sprintf("c%02d", i), fmt.Sprint("exit ", code), fmt.Sprintf("exited/%d/", code))
 	}
 	define("killed", "sleep 1000", "signaled/-1/KILL")
-	if !kernelTellsStrangers(t) {
+	if !kernelTellsExits(t) {
 		for name := range want {
 			want[name] = "unknown/-1/"
 		}
@@ -196,6 +178,80 @@ func TestExitsWhileTheServiceIsDown(t *testing.T) {
 	eventually(t, patience, "systemd has no pidfd any more", func() error {
 		if n := m.must("sh", "-c", "ls -l /proc/1/fd | grep -c pidfd || true"); n != "0" {
 			return fmt.Errorf("it has %s", n)
+		}
+		return nil
+	})
+}
+
+// The service is upgraded without a restart: systemd sees the same main process, which goes on to feed the watchdog and to have
+// its descriptors kept.
+func TestReexecOfTheService(t *testing.T) {
+	t.Parallel()
+	m := service(t)
+	m.write("/etc/runcsup/containers.d/still.yaml", "rootfs: /srv/rootfs\ncommand: [idle]\nstop: {timeout: 2s}\n")
+	m.write("/etc/runcsup/containers.d/ends.yaml", "rootfs: /srv/rootfs\nmounts: [{source: /srv/signal, target: /signal}]\nrestart: no\n"+
+		"command: [sh, -c, 'while [ ! -e /signal/go ]; do sleep 0.2; done; exit 77']\n")
+	m.write("/etc/systemd/system/runcsup.service.d/test.conf", "[Service]\nWatchdogSec=6s\nExecStartPre=/bin/sh -c 'while [ -e /run/wait ]; do sleep 0.1; done'\n")
+	m.must("mkdir", "-p", "/srv/signal")
+	m.must("systemctl", "daemon-reload")
+	m.must("systemctl", "start", "runcsup")
+	before, daemon := m.waitAll("running"), m.property("runcsup", "MainPID")
+	for range 2 {
+		m.must("cp", "/usr/bin/runcsup", "/usr/bin/runcsup.new")
+		m.must("mv", "/usr/bin/runcsup.new", "/usr/bin/runcsup")
+		m.must("runcsup", "reexec", "--if-changed")
+		if pid := m.property("runcsup", "MainPID"); pid != daemon {
+			t.Errorf("the main process was %s and is %s", daemon, pid)
+		}
+		eventually(t, patience, "systemd knows that it is ready", func() error {
+			if state := m.property("runcsup", "ActiveState") + "/" + m.property("runcsup", "SubState"); state != "active/running" {
+				return fmt.Errorf("the service is %s", state)
+			}
+			return nil
+		})
+	}
+	if exe := m.must("readlink", "/proc/"+daemon+"/exe"); exe != "/usr/bin/runcsup" {
+		t.Errorf("the daemon runs %s", exe)
+	}
+	// Longer than the watchdog's interval: it must be fed by the new program.
+	fed := m.property("runcsup", "WatchdogTimestampMonotonic")
+	for range 4 {
+		eventually(t, patience, "the watchdog is fed", func() error {
+			if now := m.property("runcsup", "WatchdogTimestampMonotonic"); now == fed {
+				return fmt.Errorf("not since %s", now)
+			}
+			return nil
+		})
+		fed = m.property("runcsup", "WatchdogTimestampMonotonic")
+	}
+	after := m.waitAll("running")
+	for name, c := range after {
+		if c.Pid != before[name].Pid {
+			t.Errorf("%s had pid %d and has %d", name, before[name].Pid, c.Pid)
+		}
+	}
+	// What the first program had kept is there for the daemon after the next crash.
+	m.must("touch", "/run/wait")
+	m.must("systemctl", "kill", "-s", "KILL", "--kill-who=main", "runcsup")
+	m.must("touch", "/srv/signal/go")
+	eventually(t, patience, "the container ends", func() error {
+		if _, err := m.try("kill", "-0", fmt.Sprint(before["ends"].Pid)); err == nil {
+			return fmt.Errorf("it is there")
+		}
+		return nil
+	})
+	m.must("rm", "/run/wait")
+	want := "exited/77/"
+	if !kernelTellsExits(t) {
+		want = "unknown/-1/"
+	}
+	eventually(t, patience, "its end is known", func() error {
+		list, err := m.list()
+		if err != nil {
+			return err
+		}
+		if c := list["ends"]; c.State != "exited" || c.LastExit.String() != want {
+			return fmt.Errorf("it is %s, and ended %s", c.State, c.LastExit)
 		}
 		return nil
 	})

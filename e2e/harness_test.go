@@ -48,6 +48,7 @@ type node struct {
 	socket     string
 	daemonLog  string // what all daemons of this node wrote to their stderr
 
+	program string   // the daemon's; of the client it is always binary
 	runtime string   // --runtime
 	args    []string // further arguments of the daemon
 	env     []string // further environment of the daemon
@@ -117,7 +118,7 @@ func newNode(t testing.TB, args ...string) *node {
 	t.Helper()
 	dir := filepath.Join(baseDir, fmt.Sprintf("n%d", nodes.Add(1)))
 	n := &node{
-		TB: t, dir: dir, args: args,
+		TB: t, dir: dir, args: args, program: binary,
 		containers: filepath.Join(dir, "containers.d"), state: filepath.Join(dir, "state"), run: filepath.Join(dir, "run"),
 		logs: filepath.Join(dir, "log"), rootfs: filepath.Join(dir, "rootfs"), daemonLog: filepath.Join(dir, "daemon.log"),
 	}
@@ -268,7 +269,7 @@ func (n *node) launchBeside(args ...string) *daemon {
 	check(n, err)
 	defer log.Close()
 	d := &daemon{ended: make(chan struct{})}
-	d.cmd = exec.Command(binary, slices.Concat([]string{
+	d.cmd = exec.Command(n.program, slices.Concat([]string{
 		"daemon", "--config", n.settings(), "--containers", n.containers, "--state-dir", n.state, "--run-dir", n.run, "--log-dir", n.logs,
 		"--runtime", n.runtime, "--log-level", "debug", "--web.listen-address", "",
 	}, n.args, args)...)

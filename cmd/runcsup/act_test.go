@@ -105,7 +105,7 @@ func TestExitCodes(t *testing.T) {
 		{"top --once none", 4, missing},
 		{"import unit x", 2, "…unknown command…"},
 		{"export kube npd", 2, "…unknown command…"},
-		{"reexec", 2, "…unknown command…"},
+		{"reexec now", 2, "…reexec takes no arguments…"},
 		{"lst npd", 2, "runcsup: unknown command \"lst\"\nhint: did you mean \"list\"?\n"},
 		{"start", 2, "runcsup: start needs the name of a container\nhint: runcsup start --help says how\n"},
 		{"start --all npd", 2, "runcsup: names and --all exclude each other\nhint: runcsup start --help says how\n"},

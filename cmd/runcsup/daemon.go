@@ -18,7 +18,8 @@ import (
 
 // daemonOptions are the settings that the command line gives; they win over the settings file.
 type daemonOptions struct {
-	config string
+	config     string
+	checkState bool
 
 	containers, stateDir, runDir, logDir                        string
 	runtime, cgroupManager, socketGroup, readyWhen, onTerminate string
@@ -57,6 +58,8 @@ func newDaemonCommand(p *program) *cobra.Command {
 	f.StringVar(&o.logFormat, "log-format", "", "text or json")
 	f.StringArrayVar(&o.webListenAddresses, "web.listen-address", nil, "`host:port` to serve metrics at, repeated for several; empty for none (default "+config.DefaultWebListenAddress+")")
 	f.StringVar(&o.webConfigFile, "web.config.file", "", "`file` with TLS and passwords for the metrics, in Prometheus' form")
+	f.BoolVar(&o.checkState, daemon.CheckStateFlag, false, "only say whether this program can go on from the state")
+	_ = f.MarkHidden(daemon.CheckStateFlag) // a running daemon asks the program that is to replace it
 	for _, dir := range []string{"containers", "state-dir", "run-dir", "log-dir"} {
 		_ = c.MarkFlagDirname(dir)
 	}
@@ -73,6 +76,21 @@ func runDaemon(ctx context.Context, p *program, o daemonOptions, flags *pflag.Fl
 	if os.Geteuid() != 0 {
 		return errors.New("the daemon runs containers, which needs root")
 	}
+	if o.checkState {
+		settings, err := o.settings(flags)
+		if err != nil {
+			return err
+		}
+		check, err := daemon.CheckState(settings, thisVersion())
+		if err != nil {
+			return err
+		}
+		return p.printJSON(check)
+	}
+	handover, err := daemon.TakeHandover()
+	if err != nil {
+		return err
+	}
 	env, err := notify.TakeEnvironment()
 	if err != nil {
 		return err
@@ -81,8 +99,12 @@ func runDaemon(ctx context.Context, p *program, o daemonOptions, flags *pflag.Fl
 	if err != nil {
 		return err
 	}
+	this, err := daemon.ThisProgram()
+	if err != nil {
+		return err
+	}
 	return daemon.Run(ctx, daemon.Options{
-		Settings: settings, Environment: env, Version: thisVersion(), Log: newLogger(p, settings),
+		Settings: settings, Environment: env, Handover: handover, Program: this, Version: thisVersion(), Log: newLogger(p, settings),
 	})
 }
 

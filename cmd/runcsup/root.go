@@ -61,7 +61,7 @@ func newRootCommand(p *program) *cobra.Command {
 		newStartCommand(p), newStopCommand(p), newRestartCommand(p), newKillCommand(p),
 		newEnableCommand(p), newDisableCommand(p), newResetFailedCommand(p),
 		newCheckCommand(p), newDiffCommand(p), newReloadCommand(p), newBuildCommand(p),
-		newVersionCommand(p), newDaemonCommand(p), newDemoCommand(p), newPayloadCommand(p),
+		newVersionCommand(p), newReexecCommand(p), newDaemonCommand(p), newDemoCommand(p), newPayloadCommand(p),
 	)
 	root.AddCommand(manCommands()...)
 	tuneCompletionCommand(root)

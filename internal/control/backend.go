@@ -52,6 +52,11 @@ type Backend interface {
 	// Build builds the container's bundle without starting anything and returns its directory.
 	Build(ctx context.Context, name string) (path string, err error)
 	Version() VersionInfo
+
+	// Reexec makes the daemon replace itself by the program on disk, soon after it has returned. An error is that this one
+	// stays, which it also is when that program cannot go on from its state. With ifChanged nothing is done when that is
+	// the program which runs.
+	Reexec(ctx context.Context, ifChanged bool) (Reexec, error)
 }
 
 // The actions of a Change. Diff uses the same words for what would happen.
@@ -93,6 +98,12 @@ type VersionInfo struct {
 	// Runtime and Pid are of a daemon.
 	Runtime string `json:"runtime,omitempty"` // "runc 1.1.5"
 	Pid     int    `json:"pid,omitempty"`
+	// Ready is whether a daemon has taken over, and started, all that is to run.
+	Ready bool `json:"ready,omitempty"`
+	// Reexecs is how often a daemon was told to replace itself, which leaves its pid as it is. ReexecError is why the last one
+	// of those left the one before.
+	Reexecs     int    `json:"reexecs,omitempty"`
+	ReexecError string `json:"reexecError,omitempty"`
 	// Metrics are the addresses of a daemon's metrics.
 	Metrics []WebAddress `json:"metrics,omitempty"`
 }

@@ -68,12 +68,36 @@ func TestClientReachesEveryMethod(t *testing.T) {
 	if v, err := c.Version(ctx); err != nil || !reflect.DeepEqual(v, b.Info) {
 		t.Errorf("version: %+v, %v", v, err)
 	}
+	r, v, err := c.Reexec(ctx, true)
+	if err != nil || r.Replacing || !reflect.DeepEqual(r.Program, b.Info) {
+		t.Errorf("reexec of what has not changed: %+v, %+v, %v", r, v, err)
+	}
+	if r, v, err = c.Reexec(ctx, false); err != nil || !r.Replacing || v.Reexecs != 1 || v.Version != "1.2.3" {
+		t.Errorf("reexec: %+v, %+v, %v", r, v, err)
+	}
 	want := []string{
 		"build npd", "diff [npd web]", "disable npd now=false", "enable npd now=true", "kill npd 1 all=true",
-		"reload [npd]", "reset-failed npd", "restart npd", "start npd", "stop npd",
+		"reexec ifChanged=false", "reexec ifChanged=true", "reload [npd]", "reset-failed npd", "restart npd", "start npd", "stop npd",
 	}
 	if got := b.Calls(); !reflect.DeepEqual(got, want) {
 		t.Errorf("the backend was asked for\n%q\nwant\n%q", got, want)
+	}
+}
+
+// A daemon that cannot be replaced says so, before it tries or when it has.
+func TestReexecThatFails(t *testing.T) {
+	b := &controltest.Backend{
+		Info: control.VersionInfo{Ready: true, ReexecError: "no such file"},
+		Fail: map[string]error{"reexec ifChanged=true": &control.Error{Code: control.CodeRefused, Message: "is no runcsup", Hint: "install one"}},
+	}
+	c := control.NewClient(controltest.Serve(t, b, quiet))
+	defer c.Close()
+	for ifChanged, want := range map[bool]string{true: "is no runcsup", false: "no such file"} {
+		_, _, err := c.Reexec(t.Context(), ifChanged)
+		var e *control.Error
+		if !errors.As(err, &e) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ func exampleBackend(t *testing.T) *controltest.Backend {
 		Shown: control.Shown{File: "/etc/runcsup/containers.d/npd.yaml", Definition: "bundle: /srv/npd\n",
 			Effective: json.RawMessage(`{"bundle":"/srv/npd","enabled":true}`)},
 		Info: control.VersionInfo{Version: "0.1.0", Commit: "1f2e3d4c", BuildDate: "2026-11-23T04:00:00Z", Go: "go1.26.8",
-			Platform: "linux/amd64", Runtime: "runc 1.1.5", Pid: 812},
+			Platform: "linux/amd64", Runtime: "runc 1.1.5", Pid: 812, Ready: true},
 	}
 }
 

@@ -99,7 +99,11 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, rt route) (a answe
 		return answer{}, err
 	}
 	defer s.recover(r, &err)
-	return rt.handle(s, request{Request: r, body: body, name: r.PathValue("name")})
+	a, err = rt.handle(s, request{Request: r, body: body, name: r.PathValue("name")})
+	if err != nil && s.base.Err() != nil && errors.Is(err, context.Canceled) {
+		err = context.Cause(s.base)
+	}
+	return a, err
 }
 
 // recover is deferred: a panic becomes an internal error of this request and of nothing else.

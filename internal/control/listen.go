@@ -119,7 +119,47 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", address)
 }
 
-// listener removes its socket when closed, unless the file is no longer its own.
+// Adopt makes a listener of a control socket that an earlier program of this process listened on, as Listen does for a new one.
+// f is closed.
+func Adopt(f *os.File, path string, gid int) (net.Listener, error) {
+	l, err := net.FileListener(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("cannot listen on %s again: %w", path, err)
+	}
+	unixListener, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("cannot listen on %s again: what was handed over is %T", path, l), l.Close())
+	}
+	unixListener.SetUnlinkOnClose(false)
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode().Type() != fs.ModeSocket {
+		err = errors.New("there is a file of that name that is not a socket")
+	}
+	if err == nil {
+		err = os.Chown(path, -1, gid)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot listen on %s again: %w", path, err), l.Close())
+	}
+	return &listener{UnixListener: unixListener, path: path, info: info}, nil
+}
+
+// Keep returns a copy of the listener l, which is from Listen or Adopt, for Adopt. From then on closing l does not remove the
+// socket: who connects meanwhile waits for the next listener.
+func Keep(l net.Listener) (*os.File, error) {
+	own, ok := l.(*listener)
+	if !ok {
+		return nil, fmt.Errorf("cannot keep a listener of type %T", l)
+	}
+	f, err := own.File()
+	if err != nil {
+		return nil, fmt.Errorf("cannot keep the listener on %s: %w", own.path, err)
+	}
+	own.remove.Do(func() {})
+	return f, nil
+}
+
+// listener removes its socket when closed, unless the file is no longer its own or it is kept.
 type listener struct {
 	*net.UnixListener
 	path   string

@@ -213,3 +213,64 @@ func code(err error) control.Code {
 	}
 	return ""
 }
+
+// A socket that is kept outlives its listener: who connects in between is served by the next one.
+func TestKeptSocket(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "control.sock")
+	first := mustListen(t, path)
+	kept, err := control.Keep(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("nobody can connect between two listeners: %v", err)
+	}
+	defer func() { _ = conn.Close() }()
+	second, err := control.Adopt(kept, path, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := second.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = accepted.Close()
+	if _, err := control.Listen(t.Context(), path, -1); err == nil {
+		t.Error("a second daemon can listen there")
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantEmpty(t, dir)
+}
+
+func TestAdoptRefuses(t *testing.T) {
+	dir := t.TempDir()
+	notASocket, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := control.Adopt(notASocket, filepath.Join(dir, "control.sock"), -1); err == nil {
+		t.Error("adopted a directory")
+	}
+	path := filepath.Join(dir, "gone.sock")
+	l := mustListen(t, path)
+	kept, err := control.Keep(l)
+	if err == nil {
+		err = l.Close()
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := control.Adopt(kept, path, -1); err == nil {
+		t.Error("adopted a socket that nobody can find")
+	}
+}

@@ -16,8 +16,10 @@ const (
 	// takes the time it needs.
 	transferTimeout = 10 * time.Second
 	idleTimeout     = 2 * time.Minute
-	// closeGrace is for requests under way when the server ends.
+	// closeGrace is for requests under way when the server ends, and lastGrace for the answers of those that did not end by
+	// themselves.
 	closeGrace     = 2 * time.Second
+	lastGrace      = time.Second
 	maxBodyBytes   = 64 << 10
 	maxHeaderBytes = 16 << 10
 )
@@ -31,7 +33,7 @@ type Server struct {
 	gate sync.RWMutex
 	// base ends with Serve, and with it every request's context.
 	base   context.Context
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	// streams ends when Serve begins to end: those that follow would never end by themselves.
 	streams    context.Context
 	endStreams context.CancelFunc
@@ -39,7 +41,7 @@ type Server struct {
 
 // NewServer returns a server for backend. It is for one Serve.
 func NewServer(backend Backend, log *slog.Logger) *Server {
-	base, cancel := context.WithCancel(context.Background())
+	base, cancel := context.WithCancelCause(context.Background())
 	streams, endStreams := context.WithCancelCause(base)
 	return &Server{
 		backend: backend, log: log, base: base, cancel: cancel, streams: streams, endStreams: func() { endStreams(errGoingDown) },
@@ -54,8 +56,8 @@ func (s *Server) Handle(path string, h http.Handler) {
 	s.pages[path] = h
 }
 
-// Serve answers requests on l until ctx ends, closes l, gives requests under way a moment, and returns nil when the last
-// of them has ended. Another error means that l does not accept connections any more.
+// Serve answers requests on l until ctx ends, closes l, gives requests under way a moment, ends the others (with the cause of
+// ctx, if that is an *Error), and returns nil when the last of them has ended. Another error means that l does not accept connections any more.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           s.handler(),
@@ -77,12 +79,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.endStreams()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
-	defer cancel()
-	if shutdownErr := server.Shutdown(grace); shutdownErr != nil {
-		_ = server.Close() // what does not end by itself is cut off
+	if !drain(ctx, server, closeGrace) {
+		// What does not end by itself is told to, and what does not even obey that is cut off.
+		s.cancel(whyEnd(ctx))
+		if !drain(ctx, server, lastGrace) {
+			_ = server.Close()
+		}
 	}
-	s.cancel()
+	s.cancel(whyEnd(ctx))
 	if err == nil {
 		if end := <-served; !errors.Is(end, http.ErrServerClosed) {
 			err = fmt.Errorf("cannot accept control connections: %w", end)
@@ -90,4 +94,19 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	s.gate.Lock()
 	return err
+}
+
+// drain lets requests end and no new connection begin, and tells whether that went well in the time given.
+func drain(ctx context.Context, server *http.Server, grace time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	return server.Shutdown(ctx) == nil
+}
+
+// whyEnd is what requests are told that are under way when ctx ends: its cause, if that is an *Error.
+func whyEnd(ctx context.Context) error {
+	if e, ok := errors.AsType[*Error](context.Cause(ctx)); ok {
+		return e
+	}
+	return errGoingDown
 }

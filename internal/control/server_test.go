@@ -285,6 +285,36 @@ func TestServeEndsWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+// A request that does not end by itself is told why it does not go on.
+func TestServeSaysWhyItEnds(t *testing.T) {
+	why := &control.Error{Code: control.CodeUnavailable, Message: "the daemon is being replaced"}
+	for name, cause := range map[string]error{"the daemon is being replaced": why, "the daemon is going down": nil} {
+		b, _ := blockStart(t)
+		w := watch(b)
+		socket := filepath.Join(t.TempDir(), "control.sock")
+		l := mustListen(t, socket)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- control.NewServer(w, quiet).Serve(ctx, l) }()
+		answered := make(chan error, 1)
+		go func() {
+			c := control.NewClient(socket)
+			defer c.Close()
+			_, err := c.Start(t.Context(), "npd", true)
+			answered <- err
+		}()
+		<-w.began
+		cancel(cause)
+		if err := <-served; err != nil {
+			t.Errorf("Serve ended with %v", err)
+		}
+		var e *control.Error
+		if err := <-answered; !errors.As(err, &e) || e.Code != control.CodeUnavailable || e.Message != name {
+			t.Errorf("the client got %v, want %q", err, name)
+		}
+	}
+}
+
 // A client that connects and says nothing, and one that sends half a body, hold up nobody.
 func TestSlowClientsHoldUpNobody(t *testing.T) {
 	socket := controltest.Serve(t, &controltest.Backend{Containers: []supervisor.Snapshot{npd(t)}}, quiet)

@@ -178,6 +178,7 @@ func (d *Daemon) Build(ctx context.Context, name string) (path string, err error
 // Version tells which program this is.
 func (d *Daemon) Version() control.VersionInfo {
 	v := d.version
+	v.Ready = d.ready.Load()
 	v.Metrics = d.web.Addresses()
 	return v
 }

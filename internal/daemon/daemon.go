@@ -33,8 +33,11 @@ type Options struct {
 	Settings config.Settings
 	// Environment is what the service manager handed over.
 	Environment notify.Environment
-	Version     control.VersionInfo
-	Log         *slog.Logger
+	// Handover is what an earlier program of this process left, nil if there was none.
+	Handover *Handover
+	Program  Program
+	Version  control.VersionInfo
+	Log      *slog.Logger
 }
 
 // Daemon is the service. It is made and used by Run alone.
@@ -71,7 +74,14 @@ type Daemon struct {
 	stopBuilding context.CancelFunc
 
 	wg    sync.WaitGroup
-	locks []interface{ Close() error }
+	locks map[string]*records.DirLock // by directory
+
+	// What replaces this daemon.
+	program   Program
+	replacing atomic.Bool
+	replace   chan os.FileInfo // a program that was tried
+	successor os.FileInfo      // the one that it is to be
+	kept      *os.File         // the control socket, for that
 
 	// Containers that could not be looked at because somebody worked on them.
 	againMu   sync.Mutex
@@ -87,23 +97,53 @@ func Run(ctx context.Context, o Options) error {
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	hangSignal(signals)
 	defer signal.Stop(signals)
+	ctx = context.WithoutCancel(ctx)
+	for {
+		d := newDaemon(ctx, o)
+		err := d.live(ctx, o, signals)
+		if !errors.Is(err, errReexec) {
+			return err
+		}
+		o.Handover = d.handOver()
+		err = d.execute(o.Handover, o, signals)
+		o.Handover.Error = err.Error()
+		d.log.Error("the daemon cannot be replaced, and the program that runs goes on", "error", err)
+	}
+}
 
+func newDaemon(ctx context.Context, o Options) *Daemon {
 	d := &Daemon{
 		settings: o.Settings, version: o.Version, log: o.Log, watchdog: o.Environment.Watchdog, catalog: newCatalog(),
 		builds: supervisor.NewSlots(goruntime.NumCPU(), buildLease), nudged: make(chan struct{}, 1), lookAgain: make(chan struct{}, 1), pings: make(chan chan struct{}),
-		askUnit: notify.AskUnit,
+		askUnit: notify.AskUnit, program: o.Program, replace: make(chan os.FileInfo), locks: map[string]*records.DirLock{},
 	}
-	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	defer d.cancel()
+	if o.Handover != nil {
+		d.version.Reexecs, d.version.ReexecError = o.Handover.Reexecs, o.Handover.Error
+	}
+	d.ctx, d.cancel = context.WithCancel(ctx)
 	d.building, d.stopBuilding = context.WithCancel(d.ctx)
+	return d
+}
+
+// live is everything between the first and the last. After errReexec it is left to the caller what is handed over.
+func (d *Daemon) live(ctx context.Context, o Options, signals <-chan os.Signal) (err error) {
+	defer d.cancel()
 	defer d.stopBuilding()
-	defer d.unlock()
-	defer func() { d.descriptors.Close() }()
-	listener, err := d.open(o.Environment)
+	defer func() {
+		if !errors.Is(err, errReexec) {
+			d.descriptors.Close()
+			d.unlock()
+		}
+	}()
+	listener, err := d.open(o)
 	if err != nil {
 		return err
 	}
-	return d.run(context.WithoutCancel(ctx), listener, signals)
+	if o.Handover != nil {
+		o.Handover.close()
+		d.spawn(d.heedMissedSignal)
+	}
+	return d.run(ctx, listener, signals)
 }
 
 // spawn runs f in a goroutine that the daemon waits for before it ends.
@@ -118,8 +158,8 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	endHistory := d.keepHistory(ctx)
 	defer endHistory() // last of all
 	d.noteBegin(d.bootID)
-	serving, endServing := context.WithCancel(d.ctx)
-	defer endServing()
+	serving, endServing := context.WithCancelCause(d.ctx)
+	defer endServing(nil)
 	served := make(chan error, 1)
 	server := control.NewServer(d, d.log)
 	if err := d.openWeb(server); err != nil {
@@ -144,10 +184,19 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	d.spawn(func() { notify.NewWatchdog(d.watchdog, d.watchdogCheck, d.notifier.Ping, d.log).Run(d.ctx) })
 
 	err = d.loop(signals, booted, taken, served)
-	if errors.Is(err, errLeave) {
-		d.holdCalls()
+	if errors.Is(err, errLeave) || errors.Is(err, errReexec) {
+		d.takeLeave(err, listener, func(cause error) {
+			endServing(cause)
+			select {
+			case err := <-served:
+				if err != nil {
+					d.log.Warn("the control API has ended early", "error", err)
+				}
+			case <-time.After(workTimeout): // something hangs that does not end with its request
+			}
+		})
 	}
-	endServing()
+	endServing(nil)
 	if err != nil {
 		// What the daemon stumbles over is no reason to end a container: the next one takes them over.
 		d.cancel()
@@ -161,6 +210,9 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	switch {
 	case errors.Is(err, errLeave):
 		why, err = err.Error(), nil
+	case errors.Is(err, errReexec):
+		d.noteEnd(err.Error(), nil)
+		return err
 	case err == nil:
 		err = d.tidy(ctx)
 	}
@@ -197,8 +249,8 @@ const (
 	buildLease  = 5 * time.Second
 )
 
-// loop is the daemon's main loop. It returns nil when all containers were stopped, errLeave when the daemon is to end
-// without them, and another error when it cannot go on.
+// loop is the daemon's main loop. It returns nil when all containers were stopped, errLeave or errReexec when the daemon is to
+// end without them, and another error when it cannot go on.
 func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, served <-chan error) error {
 	var (
 		status = statusLine{d: d}
@@ -223,6 +275,8 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 		case answer := <-d.pings:
 			close(answer)
 			continue
+		case d.successor = <-d.replacement(asked):
+			return errReexec
 		case <-d.watcher.Changed():
 			d.spawn(func() { d.applyChanges(nil) })
 			continue
@@ -241,7 +295,7 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 				continue
 			}
 			return d.stop(signals, s.String(), taken)
-		case end := <-asked:
+		case end := <-asked: // and no other program is heard of any more
 			if end != nil {
 				return end
 			}

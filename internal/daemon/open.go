@@ -29,26 +29,30 @@ import (
 type listener = net.Listener
 
 // open makes everything that the daemon consists of. Nothing of it touches a container yet.
-func (d *Daemon) open(env notify.Environment) (listener, error) {
+func (d *Daemon) open(o Options) (listener, error) {
 	s := d.settings
 	bootID, err := runtime.BootID()
 	if err != nil {
 		return nil, err
 	}
 	d.bootID = bootID
-	if d.notifier, err = notify.New(env.Socket); err != nil {
+	if d.notifier, err = notify.New(o.Environment.Socket); err != nil {
 		return nil, err
 	}
-	d.descriptors = notify.NewDescriptors(d.notifier, env.Descriptors, d.log)
+	if o.Handover != nil {
+		d.descriptors = notify.ResumeDescriptors(d.notifier, o.Handover.Descriptors, d.log)
+		o.Handover.Descriptors = nil
+	} else {
+		d.descriptors = notify.NewDescriptors(d.notifier, o.Environment.Descriptors, d.log)
+	}
 	for _, dir := range []string{s.StateDir, s.RunDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("cannot make directory: %w", err)
 		}
-		lock, err := records.Lock(dir, lockPatience)
-		if err != nil {
+		if d.locks[dir], err = lock(dir, o.Handover); err != nil {
+			delete(d.locks, dir)
 			return nil, err
 		}
-		d.locks = append(d.locks, lock)
 	}
 	if err := forgetEarlierBoot(s, bootID); err != nil {
 		return nil, err
@@ -94,7 +98,28 @@ func (d *Daemon) open(env notify.Environment) (listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Handover != nil {
+		if f := o.Handover.takeListener(); f != nil {
+			l, err := control.Adopt(f, socketPath(s), gid)
+			if err == nil {
+				return l, nil
+			}
+			d.log.Warn("the control socket of the program before cannot be used; there will be a new one", "error", err)
+		}
+	}
 	return control.Listen(d.ctx, socketPath(s), gid)
+}
+
+// lock locks a directory, with the lock of the program before if there was one.
+func lock(dir string, h *Handover) (*records.DirLock, error) {
+	if h != nil {
+		if f := h.takeLock(dir); f != nil {
+			if l, err := records.AdoptLock(dir, f); err == nil {
+				return l, nil
+			}
+		}
+	}
+	return records.Lock(dir, lockPatience)
 }
 
 func socketPath(s config.Settings) string { return filepath.Join(s.RunDir, "control.sock") }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/runcsup/runcsup/internal/config"
+	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -77,6 +78,34 @@ func (d *Daemon) learnDescriptorLimit() {
 
 // unitTimeout is for questions to systemd that nothing waits for.
 const unitTimeout = 30 * time.Second
+
+// replacement is where a program comes from that is to replace this one. Once it is being asked what a SIGTERM means there is none.
+func (d *Daemon) replacement(asked <-chan error) <-chan os.FileInfo {
+	if asked != nil {
+		return nil
+	}
+	return d.replace
+}
+
+// takeLeave ends what others wait for before a daemon ends without its containers: first the requests, then the runtime's calls.
+// endServing returns when the last request was answered.
+func (d *Daemon) takeLeave(end error, l listener, endServing func(cause error)) {
+	doing := "restarted"
+	if errors.Is(end, errReexec) {
+		doing = "replaced"
+		d.log.Info("the daemon is replaced by the program on disk", "program", d.program.Path)
+		if d.ready.Load() {
+			d.tell(d.notifier.Reloading("Replacing itself by the program on disk"))
+		}
+		var err error
+		if d.kept, err = control.Keep(l); err != nil {
+			d.log.Warn("the next daemon has to listen anew", "error", err)
+		}
+	}
+	endServing(&control.Error{Code: control.CodeUnavailable, Message: "the daemon is being " + doing,
+		Hint: "ask again; what was begun may have been done"})
+	d.holdCalls()
+}
 
 // holdTimeout is how long runtime calls that are under way may take before they are cut short, as they are when the daemon is
 // killed.

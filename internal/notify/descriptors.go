@@ -149,6 +149,39 @@ func (d *Descriptors) SetLimit(n int) {
 	d.store()
 }
 
+// Kept is one descriptor on its way to the next program in this process.
+type Kept struct {
+	Name   string `json:"name"`
+	FD     int    `json:"fd"`
+	Stored bool   `json:"stored"` // the service manager has it, too
+}
+
+// HandOver gives all that is kept to the caller, who owns the descriptors from then on. The Descriptors keep nothing any more.
+func (d *Descriptors) HandOver() []Kept {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []Kept
+	for name, k := range d.kept {
+		out = append(out, Kept{Name: name, FD: k.fd, Stored: k.stored})
+	}
+	clear(d.kept)
+	d.closed = true
+	return out
+}
+
+// ResumeDescriptors returns the Descriptors of a daemon that was executed in place of another one, and owns what that has handed
+// over.
+func ResumeDescriptors(n *Notifier, kept []Kept, log *slog.Logger) *Descriptors {
+	d := NewDescriptors(n, nil, log)
+	for _, k := range kept {
+		d.kept[k.Name] = &keptDescriptor{fd: k.FD, left: true, stored: k.Stored}
+	}
+	return d
+}
+
 // Close gives this process's own descriptors back. What the service manager has it keeps.
 func (d *Descriptors) Close() {
 	if d == nil {

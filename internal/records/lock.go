@@ -67,6 +67,42 @@ func Lock(dir string, patience time.Duration) (*DirLock, error) {
 	}
 }
 
+// HandOver returns a copy of the lock's descriptor, for AdoptLock. The directory stays locked until both are closed, so Close must
+// not be called any more.
+func (l *DirLock) HandOver() (*os.File, error) {
+	conn, err := l.file.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("cannot hand over the lock of %s: %w", filepath.Dir(l.path), err)
+	}
+	var fd int
+	var dupErr error
+	err = conn.Control(func(own uintptr) { fd, dupErr = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 3) })
+	if err = errors.Join(err, dupErr, l.file.Close()); err != nil {
+		return nil, fmt.Errorf("cannot hand over the lock of %s: %w", filepath.Dir(l.path), err)
+	}
+	return os.NewFile(uintptr(fd), l.path), nil
+}
+
+// AdoptLock makes a lock of what an earlier program of this process has handed over. f belongs to the lock then.
+func AdoptLock(dir string, f *os.File) (*DirLock, error) {
+	path := filepath.Join(dir, "lock")
+	mine, err := f.Stat()
+	if err == nil {
+		var there os.FileInfo
+		if there, err = os.Lstat(path); err == nil && !os.SameFile(mine, there) {
+			err = errStale
+		}
+	}
+	if err == nil {
+		err = flock(f) // which it is already, by the one it is a copy of
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("cannot take over the lock of %s: %w", dir, err)
+	}
+	return &DirLock{file: f, path: path}, nil
+}
+
 // errStale is for a lock file that its holder removed while it was being locked.
 var errStale = errors.New("the lock file was removed")
 

@@ -96,8 +96,14 @@ func decode(path string, data []byte) (supervisor.Record, error) {
 }
 
 // CheckVersions returns a *NewerError if any record was written by a later version of this program.
-func (s *Store) CheckVersions() error {
-	entries, err := os.ReadDir(s.dir)
+func (s *Store) CheckVersions() error { return CheckVersions(s.dir) }
+
+// CheckVersions is Store.CheckVersions for a directory, which need not be there. It changes nothing.
+func CheckVersions(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("records: %w", err)
 	}
@@ -105,7 +111,7 @@ func (s *Store) CheckVersions() error {
 		if filepath.Ext(e.Name()) != ".json" {
 			continue
 		}
-		path := filepath.Join(s.dir, e.Name())
+		path := filepath.Join(dir, e.Name())
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("records: %w", err)

@@ -255,6 +255,21 @@ func (b *Backend) newest(q history.Query) []history.Entry {
 	return out
 }
 
+// Reexec implements control.Backend. It says that it will, and goes on with one more in Info.Reexecs.
+func (b *Backend) Reexec(ctx context.Context, ifChanged bool) (control.Reexec, error) {
+	if err := b.call(ctx, "reexec ifChanged=%t", ifChanged); err != nil {
+		return control.Reexec{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := control.Reexec{Replacing: !ifChanged, Program: b.Info, Reexecs: b.Info.Reexecs}
+	if r.Replacing {
+		b.Info.Reexecs++
+		b.Info.Ready = true
+	}
+	return r, nil
+}
+
 // Show implements control.Backend.
 func (b *Backend) Show(name string) (control.Shown, error) {
 	if _, err := b.Get(name); err != nil {
@@ -275,4 +290,8 @@ func (b *Backend) Build(ctx context.Context, name string) (path string, err erro
 }
 
 // Version implements control.Backend.
-func (b *Backend) Version() control.VersionInfo { return b.Info }
+func (b *Backend) Version() control.VersionInfo {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Info
+}

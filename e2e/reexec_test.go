@@ -1,0 +1,256 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// processState is the state and the parent of a process; nothing and 0 if there is none.
+func processState(pid int) (state string, ppid int) {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(data), ") ") // the commands here have no parenthesis in them
+	_, _ = fmt.Sscan(rest, &state, &ppid)
+	return state, ppid
+}
+
+// ownProgram gives the node's daemon a program of its own, which can be replaced on disk.
+func (n *node) ownProgram() {
+	n.Helper()
+	n.program = filepath.Join(n.dir, "bin", "runcsup")
+	check(n, os.MkdirAll(filepath.Dir(n.program), 0o755))
+	n.install(binary)
+}
+
+// install puts a file in the place of the node's program, as a package manager does.
+func (n *node) install(from string) {
+	n.Helper()
+	in, err := os.Open(from)
+	check(n, err)
+	defer in.Close()
+	out, err := os.OpenFile(n.program+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755)
+	check(n, err)
+	_, err = io.Copy(out, in)
+	check(n, err)
+	check(n, out.Close())
+	check(n, os.Rename(n.program+".new", n.program))
+}
+
+// script puts a shell script in the place of the node's program.
+func (n *node) script(text string) {
+	n.Helper()
+	file := filepath.Join(n.dir, "script")
+	writeFile(n, file, text)
+	n.install(file)
+}
+
+// The daemon is replaced by another program and stays what it was: pid, children, socket, locks. Containers run on, and those that
+// end before, during and after it are known to have ended as they did.
+func TestReexec(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.ownProgram()
+	n.define("still", "command: [idle]")
+	const ending = 6
+	for i := range ending {
+		n.define(fmt.Sprintf("e%d", i), fmt.Sprintf("command: [sh, -c, 'sleep 0.%d; exit %d']\nrestart: {delay: 100ms, jitter: 0%%, steps: 0}\n", i+2, i+3))
+	}
+	d := n.start()
+	still := n.waitState("still", "running")
+	descriptors := 0
+	for round := range 8 {
+		if round%2 == 0 {
+			n.install(binary)
+		}
+		if out := n.must("reexec"); !strings.Contains(out, fmt.Sprintf("(pid %d)", d.pid)) {
+			t.Errorf("it says %q, the daemon has pid %d", out, d.pid)
+		}
+		if c := n.get("still"); c.Pid != still.Pid || c.State != "running" {
+			t.Fatalf("after it: %+v, before: %+v", c, still)
+		}
+		if !d.running() {
+			t.Fatal("the daemon has ended")
+		}
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.pid))
+		check(t, err)
+		if round == 0 {
+			descriptors = len(entries)
+		} else if len(entries) > descriptors+3*ending { // those of starts under way
+			t.Errorf("%d descriptors are open, at first %d", len(entries), descriptors)
+		}
+	}
+	var version struct {
+		Daemon struct{ Pid, Reexecs int }
+	}
+	n.mustJSON(&version, "version")
+	if version.Daemon.Pid != d.pid || version.Daemon.Reexecs != 8 {
+		t.Errorf("version: %+v, pid %d", version, d.pid)
+	}
+	// It is still their parent, and its locks still hold.
+	if _, ppid := processState(still.Pid); ppid != d.pid {
+		t.Errorf("the container's parent is %d, the daemon %d", ppid, d.pid)
+	}
+	second := n.launchBeside()
+	if code := second.wait(t); code != 1 || !strings.Contains(n.log(), fmt.Sprintf("in use by another runcsup daemon (pid %d)", d.pid)) {
+		t.Errorf("a second daemon ended with code %d", code)
+	}
+	n.must("restart", "still") // it can do what a daemon does
+	ends := regexp.MustCompile(`msg="container ended" container=e(\d) how="([^"]*)"`).FindAllStringSubmatch(n.log(), -1)
+	if len(ends) < 2*ending {
+		t.Errorf("only %d ends were seen", len(ends))
+	}
+	for _, e := range ends {
+		var i int
+		_, err := fmt.Sscan(e[1], &i)
+		check(t, err)
+		if want := fmt.Sprintf("exited with code %d", i+3); e[2] != want {
+			t.Errorf("e%d ended %s, want %s", i, e[2], want)
+		}
+	}
+	n.stop()
+}
+
+// A container that ends while the daemon cannot look, because its program is being replaced, leaves a zombie that only its
+// parent can ask. The same program is stopped in its tracks here, between two of its lives.
+func TestExitsDuringReexec(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.ownProgram()
+	const containers = 5
+	for i := range containers {
+		n.define(fmt.Sprintf("c%d", i), fmt.Sprintf("command: [sh, -c, 'trap \"exit %d\" USR1; while :; do sleep 0.05; done']\nrestart: no\n", 40+i))
+	}
+	d := n.start()
+	var pids []int
+	for i := range containers {
+		pids = append(pids, n.waitState(fmt.Sprintf("c%d", i), "running").Pid)
+	}
+	// The new program waits before it does anything, but when it is asked whether it can take over. It starts nothing, for
+	// a shell reaps whatever child there is.
+	gate := n.dir + "/gate"
+	check(t, syscall.Mkfifo(gate, 0o600))
+	n.script("#!/bin/sh\ncase \"$*\" in *--check-state*) ;; *) : > " + n.dir + "/waits; read line < " + gate + " ;; esac\nexec " + binary + " \"$@\"\n")
+	answered := make(chan result, 1)
+	go func() { answered <- n.runcsup("reexec") }()
+	eventually(t, patience, "the program is replaced", func() error {
+		_, err := os.Stat(n.dir + "/waits")
+		return err
+	})
+	for _, pid := range pids {
+		eventually(t, patience, "a zombie", func() error {
+			check(t, syscall.Kill(pid, syscall.SIGUSR1)) // which does nothing to an init before its trap is set
+			if state, _ := processState(pid); state != "Z" {
+				return fmt.Errorf("process %d is %q", pid, state)
+			}
+			return nil
+		})
+	}
+	// Who asks now waits.
+	listed := make(chan result, 1)
+	go func() { listed <- n.runcsup("list") }()
+	writeFile(t, gate, "go\n")
+	if r := <-answered; r.code != 0 {
+		t.Errorf("reexec: %+v", r)
+	}
+	if r := <-listed; r.code != 0 {
+		t.Errorf("list meanwhile: %+v", r)
+	}
+	for i := range containers {
+		c := n.waitState(fmt.Sprintf("c%d", i), "exited")
+		if got, want := c.LastExit.String(), fmt.Sprintf("exited/%d/", 40+i); got != want {
+			t.Errorf("c%d ended %s, want %s", i, got, want)
+		}
+	}
+	if !d.running() {
+		t.Error("the daemon has ended")
+	}
+	n.stop()
+}
+
+// What cannot take over does not: the daemon runs on as if nothing had been.
+func TestReexecRefused(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.ownProgram()
+	n.define("web", "command: [idle]")
+	d := n.start()
+	web := n.waitState("web", "running")
+	refused := func(name, want string) {
+		t.Helper()
+		r := n.runcsup("reexec")
+		if r.code != 1 || !strings.Contains(r.stderr, want) || !strings.Contains(r.stderr, "hint:") {
+			t.Errorf("%s: code %d, %s", name, r.code, r.stderr)
+		}
+		if c := n.get("web"); c.Pid != web.Pid || !d.running() || c.Adopted {
+			t.Fatalf("%s: the daemon was disturbed: %+v", name, c)
+		}
+	}
+	check(t, os.Remove(n.program))
+	refused("missing", "no such file")
+	n.script("#!/bin/sh\necho hello\n")
+	refused("another program", "is no runcsup")
+	n.script("#!/bin/sh\necho 'runcsup: unknown flag: --check-state' >&2; exit 2\n")
+	refused("an old one", "unknown flag: --check-state")
+	n.script("#!/bin/sh\nsleep 1000 & exec sleep 1000\n")
+	refused("one that hangs", "no answer within 10s")
+	n.script("#!/bin/sh\necho '{\"program\":\"runcsup\",\"version\":{\"version\":\"0.0.1\"},\"handover\":0}'\n")
+	refused("one that is too old", "(0.0.1) is too old")
+	n.install(binary)
+	check(t, os.Chmod(n.program, 0o644))
+	refused("not executable", "not an executable file")
+	n.install(binary)
+	settings := n.settings()
+	writeFile(t, settings, "nonsense: 1\n")
+	refused("settings it does not know", `unknown key "nonsense"`)
+	writeFile(t, settings, "")
+
+	// The last step fails: the interpreter goes when the program is tried. The daemon goes on from what it had left.
+	interpreter := filepath.Join(n.dir, "interpreter")
+	check(t, os.Symlink("/bin/sh", interpreter))
+	n.script("#!" + interpreter + "\nrm -f " + interpreter + "\nexec " + binary + " \"$@\"\n")
+	r := n.runcsup("reexec")
+	if r.code != 1 || !strings.Contains(r.stderr, "could not replace itself") || !strings.Contains(r.stderr, "no such file") {
+		t.Errorf("code %d, %s", r.code, r.stderr)
+	}
+	if c := n.waitState("web", "running"); c.Pid != web.Pid || !d.running() {
+		t.Errorf("after a replacement that failed: %+v", c)
+	}
+	n.install(binary)
+	n.must("reexec")
+	if out := n.must("reexec", "--if-changed"); !strings.Contains(out, "as is the program on disk") {
+		t.Errorf("--if-changed says %q", out)
+	}
+	n.install(binary)
+	n.must("reexec", "--if-changed")
+	if c := n.get("web"); c.Pid != web.Pid || !c.Adopted {
+		t.Errorf("in the end: %+v", c)
+	}
+	n.stop()
+}
+
+// A call that is under way gets an answer, and what it asked for is done.
+func TestCallDuringReexec(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.ownProgram()
+	n.define("slow", "command: [sh, -c, 'trap \"\" TERM; echo deaf; while :; do sleep 0.1; done']\nstop: {timeout: 8s}\n")
+	n.start()
+	n.waitOutput("slow", "deaf")
+	stopped := make(chan result, 1)
+	go func() { stopped <- n.runcsup("stop", "slow") }()
+	n.waitState("slow", "stopping")
+	n.must("reexec")
+	if r := <-stopped; r.code != 0 && !strings.Contains(r.stderr, "is being replaced") {
+		t.Errorf("stop got code %d: %s", r.code, r.stderr)
+	}
+	c := n.waitState("slow", "stopped")
+	if c.LastExit.String() != "stopped/-1/KILL" {
+		t.Errorf("it ended %s", c.LastExit)
+	}
+	n.stop()
+}
