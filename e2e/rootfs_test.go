@@ -12,7 +12,7 @@ const busybox = "/bin/busybox"
 
 // applets are the commands in every busybox root file system.
 const applets = "awk basename cat chmod chown cut date dd df echo env false find free grep head hostname httpd id ip kill killall ln ls md5sum " +
-	"mkdir mkfifo mknod mount mv nc nproc printf ps pwd readlink rm seq sh sleep sort stat sync tail tee test timeout touch " +
+	"mkdir mkfifo mknod mount mv nc nproc printf ps pwd readlink rm seq setsid sh sleep sort stat stty sync tail tee test timeout touch " +
 	"tr trap true ulimit umount uname unshare vi wc wget whoami yes"
 
 // sharedBusybox is one copy of busybox in baseDir, which all root file systems link to.

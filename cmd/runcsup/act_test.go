@@ -97,7 +97,6 @@ func TestExitCodes(t *testing.T) {
 		// usage
 		{"logs", 2, "runcsup: unknown command \"logs\"\nhint: runcsup --help lists the commands\n"},
 		{"logs -f npd", 2, "runcsup: unknown command \"logs\"\nhint: runcsup --help lists the commands\n"},
-		{"exec npd ls", 2, "…unknown command \"exec\"…"},
 		{"pause npd", 2, "…unknown command…"},
 		{"top", 2, "…there is no terminal to show it in; --once…"},
 		{"top --once --sort size", 2, "…cannot sort by \"size\"…"},

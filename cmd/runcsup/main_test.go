@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ func runWith(t *testing.T, env map[string]string, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	p := &program{
-		stdout: &stdout, stderr: &stderr,
+		stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr,
 		getenv: func(key string) string { return env[key] },
 		now:    func() time.Time { return noon },
 	}

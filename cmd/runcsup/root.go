@@ -58,7 +58,7 @@ func newRootCommand(p *program) *cobra.Command {
 	// The help has them in this order, within their groups.
 	root.AddCommand(
 		newListCommand(p), newStatusCommand(p), newTopCommand(p), newShowCommand(p), newHistoryCommand(p), newEventsCommand(p),
-		newStartCommand(p), newStopCommand(p), newRestartCommand(p), newKillCommand(p),
+		newStartCommand(p), newStopCommand(p), newRestartCommand(p), newKillCommand(p), newExecCommand(p),
 		newEnableCommand(p), newDisableCommand(p), newResetFailedCommand(p),
 		newCheckCommand(p), newDiffCommand(p), newReloadCommand(p), newBuildCommand(p),
 		newVersionCommand(p), newReexecCommand(p), newDaemonCommand(p), newDemoCommand(p), newPayloadCommand(p),

@@ -26,6 +26,12 @@ type Backend interface {
 	Restart(ctx context.Context, name string) error
 	// Kill sends a signal to the container's init or, with all, to each of its processes.
 	Kill(ctx context.Context, name string, signal syscall.Signal, all bool) error
+	// CanExec tells why nothing can be executed in the container now.
+	CanExec(name string) error
+	// Exec executes a command in the container and returns when it has ended. With ctx it is killed.
+	Exec(ctx context.Context, name string, o ExecOptions) (Executed, error)
+	// StartExec starts a command in the container. It goes on when ctx ends.
+	StartExec(ctx context.Context, name string, o ExecOptions, files ExecFiles) (ExecSession, error)
 	// Enable makes the container start with the daemon, and starts it now if told to.
 	Enable(ctx context.Context, name string, now bool) error
 	// Disable keeps the container from starting with the daemon, and stops it now if told to.

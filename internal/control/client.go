@@ -135,9 +135,13 @@ func (c *Client) act(ctx context.Context, method, name, suffix string, options a
 
 func (c *Client) container(ctx context.Context, method, name, suffix string, options, result any) error {
 	if name == "" || name == "." || name == ".." { // have a meaning of their own in a path
-		return &Error{Code: CodeNoSuchContainer, Message: fmt.Sprintf("no such container %q", name)}
+		return noContainer(name)
 	}
 	return c.do(ctx, method, "/v1/containers/"+url.PathEscape(name)+suffix, options, result)
+}
+
+func noContainer(name string) error {
+	return &Error{Code: CodeNoSuchContainer, Message: fmt.Sprintf("no such container %q", name)}
 }
 
 func (c *Client) do(ctx context.Context, method, path string, options, result any) error {

@@ -47,6 +47,7 @@ func exampleBackend(t *testing.T) *controltest.Backend {
 		},
 		Shown: control.Shown{File: "/etc/runcsup/containers.d/npd.yaml", Definition: "bundle: /srv/npd\n",
 			Effective: json.RawMessage(`{"bundle":"/srv/npd","enabled":true}`)},
+		Executed: control.Executed{Output: "PONG\n"},
 		Info: control.VersionInfo{Version: "0.1.0", Commit: "1f2e3d4c", BuildDate: "2026-11-23T04:00:00Z", Go: "go1.26.8",
 			Platform: "linux/amd64", Runtime: "runc 1.1.5", Pid: 812, Ready: true},
 	}
@@ -121,7 +122,8 @@ func TestPageHasEveryCode(t *testing.T) {
 	}
 	for code, status := range map[control.Code]string{
 		control.CodeUsage: "400", control.CodeNoSuchContainer: "404", control.CodeNoSuchRoute: "404", control.CodeMethodNotAllowed: "405",
-		control.CodeConflict: "409", control.CodeStartLimit: "409", control.CodeRefused: "422", control.CodeFailed: "500",
+		control.CodeConflict: "409", control.CodeStartLimit: "409", control.CodeRefused: "422",
+		control.CodeCommandNotFound: "422", control.CodeNotExecutable: "422", control.CodeFailed: "500",
 		control.CodeInternal: "500", control.CodeUnavailable: "503", control.CodeTooSlow: "503",
 	} {
 		if row := "| " + status + " | `" + string(code) + "` |"; !strings.Contains(string(text), row) {

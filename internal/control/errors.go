@@ -20,6 +20,8 @@ const (
 	CodeConflict         Code = "conflict"           // not in the state the container is in
 	CodeStartLimit       Code = "start-limit"        // started too often; ResetFailed helps
 	CodeRefused          Code = "refused"            // the definition has errors
+	CodeCommandNotFound  Code = "command-not-found"  // the container has no such program
+	CodeNotExecutable    Code = "not-executable"     // the container's file is no program
 	CodeFailed           Code = "failed"             // it was tried, and did not work
 	CodeInternal         Code = "internal"           // a fault of the daemon
 	CodeUnavailable      Code = "unavailable"        // the daemon is going down
@@ -80,7 +82,7 @@ func (e *Error) status() int {
 		return http.StatusMethodNotAllowed
 	case CodeConflict, CodeStartLimit:
 		return http.StatusConflict
-	case CodeRefused:
+	case CodeRefused, CodeCommandNotFound, CodeNotExecutable:
 		return http.StatusUnprocessableEntity
 	case CodeUnavailable, CodeTooSlow:
 		return http.StatusServiceUnavailable

@@ -26,6 +26,8 @@ type answer struct {
 	status int // 0 is 200
 	value  any
 	stream streamFunc // in place of value
+	// upgrade goes on with the connection in another protocol, in place of value.
+	upgrade func(context.Context, *fdConn) error
 }
 
 var errGoingDown = &Error{Code: CodeUnavailable, Message: "the daemon is going down"}
@@ -67,9 +69,12 @@ func (s *Server) serve(rt route) http.Handler {
 		begin := time.Now()
 		a, err := s.call(w, r, rt)
 		status := 0
-		if err == nil && a.stream != nil {
+		switch {
+		case err == nil && a.stream != nil:
 			status = s.writeStream(w, r, a.stream)
-		} else {
+		case err == nil && a.upgrade != nil:
+			status = s.writeUpgrade(w, r, a.upgrade)
+		default:
 			status = s.write(w, a, err)
 		}
 		if rt.method != http.MethodGet {

@@ -12,10 +12,12 @@ import (
 	"github.com/runcsup/runcsup/supervisor"
 )
 
-// What StartExec and Exec return, wrapped, when the container has no such program.
+// What StartExec and Exec return, wrapped.
 var (
 	ErrCommandNotFound      = errors.New("command not found")
 	ErrCommandNotExecutable = errors.New("command cannot be executed")
+	// ErrBadExecRequest is for a request that makes no sense in any container.
+	ErrBadExecRequest = errors.New("wrong request")
 )
 
 // ErrNotInTime is what Exec returns, wrapped, when the command ran and did not end before the context did.
@@ -59,7 +61,7 @@ type ExecResult struct {
 // ErrCommandNotExecutable. One that ends while the command runs takes the command with it, which then was killed.
 func (r *Runtime) Exec(ctx context.Context, id string, req ExecRequest, output int) (ExecResult, error) {
 	if req.Terminal != nil || req.Stdout != nil || req.Stderr != nil {
-		return ExecResult{}, errors.New("the output of the command is not the caller's to choose")
+		return ExecResult{}, fmt.Errorf("%w: the output of the command is not the caller's to choose", ErrBadExecRequest)
 	}
 	rd, wr, err := os.Pipe()
 	if err != nil {

@@ -187,8 +187,8 @@ func cmdlineHas(pid int, s string) bool {
 }
 
 // endStrays kills and reaps children of this process that began in the container at that time or later and are nobody's:
-// crun leaves one with every failed call. Zombies are in no cgroup any more; they are reaped when no other call is under way
-// that may have made them, and are left to the Sweeper otherwise.
+// crun leaves one with every failed call. What is about to end is in no cgroup any more; it is taken when no other call is under
+// way that may have made it, and is left to the Sweeper otherwise.
 func (r *Runtime) endStrays(ctx context.Context, cg cgroup, began uint64) error {
 	pids, err := children()
 	if err != nil {
@@ -199,7 +199,7 @@ func (r *Runtime) endStrays(ctx context.Context, cg cgroup, began uint64) error 
 		if err != nil || st.start < began || st.ppid != os.Getpid() || r.tracked(pid) {
 			continue
 		}
-		if st.state == 'Z' && (!isContainerMember(pid) || !r.onlyCall()) || st.state != 'Z' && !cg.has(pid) {
+		if !cg.has(pid) && (!isContainerMember(pid) || !r.onlyCall()) {
 			continue
 		}
 		if err := r.endStray(ctx, pid, st); err != nil {

@@ -39,7 +39,7 @@ func (r *Runtime) execSpec(id string, req ExecRequest) (*specs.Process, error) {
 	}
 	if req.Dir != "" {
 		if !filepath.IsAbs(req.Dir) {
-			return nil, fmt.Errorf("working directory %q is not an absolute path", req.Dir)
+			return nil, fmt.Errorf("%w: working directory %q is not an absolute path", ErrBadExecRequest, req.Dir)
 		}
 		p.Cwd = req.Dir
 	}
@@ -66,7 +66,7 @@ func mergeEnv(base, add []string) ([]string, error) {
 	for _, kv := range add {
 		if i := strings.IndexByte(kv, '='); i <= 0 || strings.IndexByte(kv, 0) >= 0 {
 			key, _, _ := strings.Cut(kv, "=")
-			return nil, fmt.Errorf("environment %q is not of the form KEY=VALUE", excerpt(key)) // the value may be a secret
+			return nil, fmt.Errorf("%w: environment %q is not of the form KEY=VALUE", ErrBadExecRequest, excerpt(key)) // the value may be a secret
 		}
 	}
 	var env []string

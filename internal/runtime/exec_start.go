@@ -18,7 +18,7 @@ func (r *Runtime) StartExec(ctx context.Context, id string, req ExecRequest) (p 
 		return nil, nil, err
 	}
 	if len(req.Args) == 0 || req.Args[0] == "" {
-		return nil, nil, errors.New("no command given")
+		return nil, nil, fmt.Errorf("%w: no command given", ErrBadExecRequest)
 	}
 	if err := r.settle(ctx, id); err != nil {
 		return nil, nil, err

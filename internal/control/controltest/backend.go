@@ -26,6 +26,7 @@ type Backend struct {
 	Changes    []control.Change // what Reload and Diff return
 	Shown      control.Shown
 	Usage      []control.Stats
+	Executed   control.Executed // what Exec returns
 	Info       control.VersionInfo
 	// Entries are what History and Events return. With follow Events goes on with what Live has, until that is closed.
 	Entries []history.Entry
