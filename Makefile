@@ -41,7 +41,7 @@ test: ## everything: installs what is missing, then vet, lint, unit, fuzz, e2e; 
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests use, where they are missing
-	tools/debian-packages runc crun redis-server busybox-static zstd jq curl procps systemd dbus util-linux lintian rpm
+	tools/debian-packages runc crun redis-server busybox-static zstd jq curl procps systemd dbus util-linux lintian rpm prometheus tmux openssl
 
 .PHONY: vet
 vet: ## go vet
@@ -90,6 +90,8 @@ install: build ## the binary and its systemd files, under DESTDIR and PREFIX
 	install -D -m 0644 packaging/systemd/runcsup.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/runcsup.conf
 	install -D -m 0644 packaging/systemd/runcsup.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/runcsup.conf
 	install -D -m 0644 internal/config/definition.schema.json $(DESTDIR)$(PREFIX)/share/runcsup/definition.schema.json
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/runcsup/prometheus packaging/prometheus/alerts.yaml packaging/prometheus/recording.yaml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/runcsup/grafana packaging/grafana/runcsup.json
 
 .PHONY: clean
 clean: ## what the targets above made in this directory

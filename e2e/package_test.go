@@ -94,6 +94,7 @@ func TestPackagesAreSound(t *testing.T) {
 		"/usr/lib/sysusers.d/runcsup.conf", "/usr/lib/tmpfiles.d/runcsup.conf", "/etc/runcsup/runcsup.yaml",
 		"/usr/share/bash-completion/completions/runcsup", "/usr/share/fish/vendor_completions.d/runcsup.fish",
 		"/usr/share/man/man1/runcsup.1.gz", "/usr/share/man/man1/runcsup-reload.1.gz", "/usr/share/man/man5/runcsup-definition.5.gz",
+		"/usr/share/runcsup/prometheus/alerts.yaml", "/usr/share/runcsup/prometheus/recording.yaml", "/usr/share/runcsup/grafana/runcsup.json",
 		"/usr/share/runcsup/definition.schema.json", "/usr/share/doc/runcsup/README.md", "/usr/share/doc/runcsup/examples/redis.yaml",
 		"/usr/share/doc/runcsup/third-party-licenses.gz",
 	} {

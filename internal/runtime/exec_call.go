@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+	"time"
 
 	gorunc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -104,6 +105,7 @@ func (c *execCall) run(ctx context.Context, req ExecRequest) error {
 	if req.Stderr != nil {
 		cmd.Stderr = req.Stderr
 	}
+	begun := time.Now()
 	exit, err := gorunc.Monitor.Start(cmd)
 	if err == nil {
 		var status int
@@ -111,6 +113,7 @@ func (c *execCall) run(ctx context.Context, req ExecRequest) error {
 			err = &gorunc.ExitError{Status: status}
 		}
 	}
+	c.r.observe(ctx, "exec", begun, err)
 	if err == nil {
 		return nil
 	}
