@@ -23,8 +23,7 @@ const (
 	maxInterim   = 5        // answers of 1xx before the real one
 )
 
-// httpRequest is a probe by HTTP, without http.Client: a connection per probe needs none of its pools and goroutines, and
-// costs a third.
+// httpRequest is a probe by HTTP, without http.Client: a connection per probe needs none of its pools and goroutines.
 type httpRequest struct {
 	spec   *HTTP
 	url    *url.URL
