@@ -26,8 +26,10 @@ type record struct {
 	Name    string `json:"name"`
 	Hash    string `json:"hash"`
 	// Parts are digests of what Hash covers, by the words that users know it by.
-	Parts     map[string]string     `json:"parts"`
-	ConfigSum string                `json:"configSum"` // SHA-256 of config.json
+	Parts     map[string]string `json:"parts"`
+	ConfigSum string            `json:"configSum"` // SHA-256 of config.json
+	// Sum is the SHA-256 of this record with an empty Sum, encoded. Records of earlier programs have none.
+	Sum       string                `json:"sum,omitempty"`
 	Path      string                `json:"path"`
 	Resources *specs.LinuxResources `json:"resources"`
 	// Archive is what rootfs/ was unpacked from, nil when there is none.
@@ -42,11 +44,27 @@ type record struct {
 }
 
 func (r *record) encode() ([]byte, error) {
-	data, err := json.MarshalIndent(r, "", "\t")
+	sum, err := r.sum()
+	if err != nil {
+		return nil, err
+	}
+	sealed := *r
+	sealed.Sum = sum
+	data, err := json.MarshalIndent(&sealed, "", "\t")
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode %s: %w", recordFile, err)
 	}
 	return append(data, '\n'), nil
+}
+
+func (r *record) sum() (string, error) {
+	plain := *r
+	plain.Sum = ""
+	data, err := json.Marshal(&plain)
+	if err != nil {
+		return "", fmt.Errorf("cannot encode %s: %w", recordFile, err)
+	}
+	return sumOf(data), nil
 }
 
 func sumOf(data []byte) string {
@@ -71,6 +89,10 @@ func readRecord(dir string) (r *record, intact bool, err error) {
 		return nil, false, fmt.Errorf("%s has version %d, and this program knows %d", filepath.Join(dir, recordFile),
 			r.Version, recordVersion)
 	}
+	if sum, err := r.sum(); err != nil || r.Sum != "" && r.Sum != sum {
+		return nil, false, errors.Join(fmt.Errorf("%s is damaged: its checksum is another one", filepath.Join(dir, recordFile)), err)
+	}
+	r.Sum = "" // it has served
 	config, err := os.ReadFile(filepath.Join(dir, configFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, false, fmt.Errorf("cannot read the bundle: %w", err)

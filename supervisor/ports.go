@@ -171,5 +171,6 @@ type Unhealthy struct {
 	Final bool   `json:"final,omitempty"` // it is not started again
 }
 
-// RecordVersion is the version of Record that this program writes.
-const RecordVersion = 1
+// RecordVersion is the version of Record that this program writes. It grows with every new field: a program that does not know one
+// must not forget what it says. Records of all earlier versions are read.
+const RecordVersion = 2

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -32,17 +33,28 @@ func TestForgetEarlierBoot(t *testing.T) {
 			}
 		}
 	}
+	const one, two = "11111111-2222-4333-8444-555555555555", "21111111-2222-4333-8444-555555555555"
+	d := &Daemon{settings: s, log: slog.New(slog.DiscardHandler)}
 	for _, step := range []struct {
-		boot  string
-		stays bool
-	}{{"one", true}, {"one", true}, {"two", false}, {"two", true}} {
+		boot    string
+		stays   bool
+		damaged string // what the file is before it
+	}{
+		{one, true, ""}, {one, true, ""}, {two, false, ""}, {two, true, ""}, {two, true, two[:20]}, {two, true, "31111111-2222-4333-8444-555555555555 crc32c:00000000\n"},
+		{two, true, "\n"}, {one, false, ""},
+	} {
 		lay()
-		if err := forgetEarlierBoot(s, step.boot); err != nil {
+		if step.damaged != "" {
+			if err := os.WriteFile(filepath.Join(s.RunDir, "boot-id"), []byte(step.damaged), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.forgetEarlierBoot(step.boot); err != nil {
 			t.Fatal(err)
 		}
 		for _, file := range []string{secret, state} {
 			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) == step.stays {
-				t.Errorf("boot %s: %s: %v", step.boot, file, err)
+				t.Errorf("%+v: %s: %v", step, file, err)
 			}
 		}
 	}

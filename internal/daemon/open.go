@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
-	"strings"
 	"time"
 
 	"github.com/runcsup/runcsup/bundle"
@@ -54,7 +53,7 @@ func (d *Daemon) open(o Options) (listener, error) {
 			return nil, err
 		}
 	}
-	if err := forgetEarlierBoot(s, bootID); err != nil {
+	if err := d.forgetEarlierBoot(bootID); err != nil {
 		return nil, err
 	}
 	if err := d.openRuntime(); err != nil {
@@ -165,27 +164,27 @@ func (d *Daemon) openStores() (err error) {
 }
 
 // forgetEarlierBoot clears what a run directory that is not on a tmpfs kept of before a reboot: pids that mean nothing
-// now, and copies of secrets.
-func forgetEarlierBoot(s config.Settings, bootID string) error {
+// now, and copies of secrets. Where nobody can tell which boot it is of, nothing is cleared: containers may run.
+func (d *Daemon) forgetEarlierBoot(bootID string) error {
+	s := d.settings
 	file := filepath.Join(s.RunDir, "boot-id")
-	before, err := os.ReadFile(file)
+	before, err := records.LoadBoot(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, records.ErrDamaged):
+		d.log.Warn("what is in the run directory is taken to be of this boot", "error", err)
 	case err != nil:
-		return fmt.Errorf("cannot tell which boot the run directory is of: %w", err)
-	case strings.TrimSpace(string(before)) == bootID:
+		return err
+	case before == bootID:
 		return nil
 	default:
-		for _, dir := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s)} {
+		for _, dir := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns")} {
 			if err := os.RemoveAll(dir); err != nil {
 				return fmt.Errorf("cannot clear the run directory of an earlier boot: %w", err)
 			}
 		}
 	}
-	if err := os.WriteFile(file, []byte(bootID+"\n"), 0o600); err != nil {
-		return fmt.Errorf("cannot note the boot: %w", err)
-	}
-	return nil
+	return records.SaveBoot(file, bootID)
 }
 
 // netnsOf gives the network namespace of a running container.

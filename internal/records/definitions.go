@@ -27,21 +27,26 @@ func NewDefinitions(dir string) (*Definitions, error) {
 
 func (d *Definitions) path(name string) string { return filepath.Join(d.dir, name+definitionSuffix) }
 
-// Load returns the source of a container's last good definition. The error is fs.ErrNotExist if there is none.
+// Load returns the source of a container's last good definition. The error is fs.ErrNotExist if there is none, and
+// wraps ErrDamaged if it is not what was saved.
 func (d *Definitions) Load(name string) ([]byte, error) {
 	src, err := os.ReadFile(d.path(name))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the last good definition of %q: %w", name, err)
+	}
+	if src, err = unsealDefinition(src); err != nil {
+		return nil, fmt.Errorf("cannot read the last good definition of %q: %s: %w", name, d.path(name), err)
 	}
 	return src, nil
 }
 
 // Save replaces a definition, durably. What is there already is not written again: a daemon that starts saves them all.
 func (d *Definitions) Save(name string, src []byte) error {
-	if old, err := os.ReadFile(d.path(name)); err == nil && bytes.Equal(old, src) {
+	data := sealDefinition(src)
+	if old, err := os.ReadFile(d.path(name)); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
-	if err := replace(d.path(name), src, true); err != nil {
+	if err := replace(d.path(name), data, true); err != nil {
 		return fmt.Errorf("cannot keep the definition of %q: %w", name, err)
 	}
 	return nil

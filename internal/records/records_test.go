@@ -1,8 +1,10 @@
 package records
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,7 +20,7 @@ func sample() supervisor.Record {
 	at := time.Date(2026, 11, 23, 5, 5, 0, 0, time.UTC)
 	off := false
 	return supervisor.Record{
-		Version: 1, BootID: "4a6ae1e8-9e3f-4a4e-8d1c-0d3e3b3a2b11", StoppedByHand: true, EnabledOverride: &off,
+		Version: supervisor.RecordVersion, BootID: "4a6ae1e8-9e3f-4a4e-8d1c-0d3e3b3a2b11", StoppedByHand: true, EnabledOverride: &off,
 		State: supervisor.StateRunning, Instance: &supervisor.Identity{BootID: "4a6ae1e8", Pid: 4711, StartTime: 99},
 		StartedAt: &at, Restarts: 3, Attempt: 2, Starts: []time.Time{at}, NextStartAt: &at,
 		LastExit: &supervisor.Exit{Reason: supervisor.ReasonExited, Code: 3, At: at},
@@ -67,46 +69,117 @@ func TestRoundTrip(t *testing.T) {
 // A file that is cut anywhere is damaged, never a record.
 func TestCut(t *testing.T) {
 	s := newStore(t)
-	whole, err := json.Marshal(sample())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := range whole {
-		if err := os.WriteFile(s.path("npd"), whole[:n], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		r, err := s.Load("npd")
-		if !errors.Is(err, ErrDamaged) || !reflect.DeepEqual(r, supervisor.Record{}) {
-			t.Fatalf("cut at %d: %+v, %v", n, r, err)
-		}
-		kept, err := os.ReadFile(s.path("npd") + ".damaged")
-		if err != nil || string(kept) != string(whole[:n]) {
-			t.Fatalf("cut at %d: not set aside: %v", n, err)
-		}
-		if _, err := os.Stat(s.path("npd")); err == nil {
-			t.Fatalf("cut at %d: still in place", n)
+	for _, whole := range [][]byte{mustEncode(t, sample()), mustJSON(t)} {
+		for n := range len(bytes.TrimSpace(whole)) {
+			if err := os.WriteFile(s.path("npd"), whole[:n], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.Load("npd")
+			if !errors.Is(err, ErrDamaged) || !reflect.DeepEqual(r, supervisor.Record{}) {
+				t.Fatalf("cut at %d: %+v, %v", n, r, err)
+			}
+			kept, err := os.ReadFile(s.path("npd") + ".damaged")
+			if err != nil || string(kept) != string(whole[:n]) {
+				t.Fatalf("cut at %d: not set aside: %v", n, err)
+			}
+			if _, err := os.Stat(s.path("npd")); err == nil {
+				t.Fatalf("cut at %d: still in place", n)
+			}
 		}
 	}
 }
 
-// A flipped bit gives an error or a record that holds together, never a panic.
-func TestFlipped(t *testing.T) {
-	whole, err := json.Marshal(sample())
+// damages calls f with data of which one byte is another one, for every byte: with each of its bits flipped, and as what disks
+// and programs leave.
+func damages(data []byte, f func(at int, damaged []byte)) {
+	damaged := bytes.Clone(data)
+	for at, was := range data {
+		others := []byte("\x00\xff 0\"\n")
+		for bit := range 8 {
+			others = append(others, was^1<<bit)
+		}
+		for _, b := range others {
+			if damaged[at] = b; b != was {
+				f(at, damaged)
+			}
+		}
+		damaged[at] = was
+	}
+}
+
+// A byte that is another one is noticed, wherever it is, unless it changes nothing: JSON does not care about white space, nor
+// Go's about capitals in keys. Nothing is taken for a record of a later version.
+func TestEveryByteChanged(t *testing.T) {
+	whole := mustEncode(t, sample())
+	noticed := 0
+	damages(whole, func(at int, data []byte) {
+		r, err := decode("npd.json", data)
+		switch {
+		case errors.Is(err, ErrDamaged):
+			noticed++
+		case err != nil:
+			t.Errorf("byte %d is %q: %v", at, data[at], err)
+		case !reflect.DeepEqual(r, sample()):
+			t.Errorf("byte %d is %q: %+v", at, data[at], r)
+		}
+	})
+	if noticed < 10*len(whole) {
+		t.Errorf("%d damages of %d bytes were noticed", noticed, len(whole))
+	}
+}
+
+// The same of a definition, in which a text without a checksum is one of an older program.
+func TestEveryByteOfADefinitionChanged(t *testing.T) {
+	const src = "rootfs: /srv/npd\ncommand: [npd]\nresources: {memory: 256MiB}\n"
+	whole := sealDefinition([]byte(src))
+	damages(whole, func(at int, data []byte) {
+		got, err := unsealDefinition(data)
+		switch {
+		case errors.Is(err, ErrDamaged):
+		case err != nil:
+			t.Errorf("byte %d is %q: %v", at, data[at], err)
+		case !strings.HasSuffix(string(got), src):
+			t.Errorf("byte %d is %q: %q", at, data[at], got)
+		}
+	})
+	for n := range whole {
+		got, err := unsealDefinition(whole[:n])
+		if !errors.Is(err, ErrDamaged) && (err != nil || !strings.HasPrefix(definitionMark, string(got))) {
+			t.Errorf("cut at %d: %q, %v", n, got, err)
+		}
+	}
+	if got, err := unsealDefinition(whole); err != nil || string(got) != src {
+		t.Errorf("whole: %q, %v", got, err)
+	}
+	if got, err := unsealDefinition([]byte(src)); err != nil || string(got) != src {
+		t.Errorf("of an older program: %q, %v", got, err)
+	}
+}
+
+func mustEncode(t *testing.T, r supervisor.Record) []byte {
+	t.Helper()
+	data, err := encode(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range whole {
-		for bit := range 8 {
-			data := []byte(string(whole))
-			data[i] ^= 1 << bit
-			r, err := decode("npd.json", data)
-			if err != nil {
-				continue
-			}
-			if r.State == "" || r.BootID == "" || r.Instance != nil && r.Instance.Pid <= 0 {
-				t.Fatalf("byte %d, bit %d: %+v", i, bit, r)
-			}
-		}
+	return data
+}
+
+// A record of version 1 is what its file holds, without an envelope.
+func TestOldRecords(t *testing.T) {
+	const first = `{"version":1,"bootId":"4a6ae1e8","stoppedByHand":true,"enabledOverride":false,"state":"running",
+		"instance":{"bootId":"4a6ae1e8","pid":4711,"startTime":99},"startedAt":"2026-11-23T05:05:00Z","restarts":3,"attempt":2,
+		"starts":["2026-11-23T05:05:00Z"],"lastExit":{"reason":"exited","code":3,"signal":"","at":"2026-11-23T05:05:00Z"}}`
+	s := newStore(t)
+	if err := os.WriteFile(s.path("npd"), []byte(first), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Load("npd")
+	if err != nil || r.Restarts != 3 || !r.StoppedByHand || r.Instance == nil || r.Instance.Pid != 4711 || r.LastExit.Code != 3 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if err := s.CheckVersions(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -133,7 +206,9 @@ func mustJSON(t *testing.T) []byte {
 
 func TestNewerVersionIsLeftAlone(t *testing.T) {
 	s := newStore(t)
-	if err := os.WriteFile(s.path("npd"), []byte(`{"version":2,"whatever":[]}`), 0o600); err != nil {
+	const record = `{"version":99,"whatever":[]}`
+	text := fmt.Sprintf(`{"version": 99, "checksum": %q, "record": %s}`, checksum([]byte(record)), record)
+	if err := os.WriteFile(s.path("npd"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var newer *NewerError
@@ -154,6 +229,15 @@ func TestNewerVersionIsLeftAlone(t *testing.T) {
 	}
 	if err := s.CheckVersions(); err != nil {
 		t.Errorf("check of what can be read: %v", err)
+	}
+}
+
+// A program that was built later and has a field more, but not another version, is a newer one, too.
+func TestUnknownFieldIsOfANewerProgram(t *testing.T) {
+	record := strings.TrimSuffix(string(mustJSON(t)), "}") + `,"mood":"good"}`
+	text := fmt.Sprintf(`{"version": %d, "checksum": %q, "record": %s}`, sample().Version, checksum([]byte(record)), record)
+	if r, err := decode("npd.json", []byte(text)); !errors.As(err, new(*NewerError)) || r.BootID != "" {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }
 
@@ -256,5 +340,42 @@ func TestLockIsWaitedFor(t *testing.T) {
 	}
 	if err := errors.Join(<-closed, second.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The boot of a directory is what it is, or cannot be told: taken for an earlier one, all that runs would be forgotten.
+func TestBootInEveryByteChanged(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "boot-id")
+	const id = "4a6ae1e8-9e3f-4a4e-8d1c-0d3e3b3a2b11"
+	if _, err := LoadBoot(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing there: %v", err)
+	}
+	if err := SaveBoot(file, id); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := LoadBoot(file); err != nil || got != id {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func(what string, data []byte) {
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := LoadBoot(file); !errors.Is(err, ErrDamaged) && got != id {
+			t.Errorf("%s: %q, %v", what, got, err)
+		}
+	}
+	damages(whole, func(at int, data []byte) { try(fmt.Sprintf("byte %d is %q", at, data[at]), data) })
+	for n := range whole {
+		try(fmt.Sprint("cut at ", n), whole[:n])
+	}
+	if err := os.WriteFile(file, []byte(id+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := LoadBoot(file); err != nil || got != id {
+		t.Errorf("of an earlier program: %q, %v", got, err)
 	}
 }

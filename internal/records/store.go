@@ -1,11 +1,8 @@
 package records
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +10,7 @@ import (
 	"github.com/runcsup/runcsup/supervisor"
 )
 
-// ErrDamaged is in the chain of Load's error about a file that holds no record: cut, empty, or of something else.
+// ErrDamaged is in the chain of the error about a file that is not what was written: cut, changed, empty, or of something else.
 var ErrDamaged = errors.New("it is damaged")
 
 // NewerError is Load's error about a record of a later version of this program.
@@ -61,40 +58,6 @@ func (s *Store) Load(name string) (supervisor.Record, error) {
 	return r, nil
 }
 
-// decode reads one record that makes sense.
-func decode(path string, data []byte) (supervisor.Record, error) {
-	damaged := func(why any) (supervisor.Record, error) {
-		return supervisor.Record{}, fmt.Errorf("%s: %w: %v", path, ErrDamaged, why)
-	}
-	var versioned struct{ Version int }
-	if err := json.Unmarshal(data, &versioned); err != nil {
-		return damaged(err)
-	}
-	if versioned.Version > supervisor.RecordVersion {
-		return supervisor.Record{}, &NewerError{Path: path}
-	}
-	var r supervisor.Record
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
-		return damaged(err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return damaged("more than one value")
-	}
-	switch {
-	case r.Version < 1:
-		return damaged("no version")
-	case r.BootID == "" || r.State == "":
-		return damaged("no boot id or state")
-	case r.Restarts < 0 || r.Attempt < 0:
-		return damaged("a negative count")
-	case r.Instance != nil && (r.Instance.Pid <= 0 || r.Instance.StartTime == 0 || r.Instance.BootID == ""):
-		return damaged("an instance without pid, start time or boot id")
-	}
-	return r, nil
-}
-
 // CheckVersions returns a *NewerError if any record was written by a later version of this program.
 func (s *Store) CheckVersions() error { return CheckVersions(s.dir) }
 
@@ -126,11 +89,11 @@ func CheckVersions(dir string) error {
 // Save replaces the record of a container. One that says what was enabled or disabled by hand is always durable: the file
 // it replaces may have been, and without fsync some file systems leave an empty one after a crash.
 func (s *Store) Save(name string, r supervisor.Record, durable bool) error {
-	data, err := json.MarshalIndent(r, "", "  ")
+	data, err := encode(r)
 	if err != nil {
 		return fmt.Errorf("record of %q: %w", name, err)
 	}
-	return replace(s.path(name), append(data, '\n'), durable || r.EnabledOverride != nil)
+	return replace(s.path(name), data, durable || r.EnabledOverride != nil)
 }
 
 // Delete forgets a container.

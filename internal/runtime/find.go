@@ -123,6 +123,10 @@ func (r *Runtime) runningInit(ctx context.Context, id string) (initRecord, error
 	if pids, cerr := r.cgroupOf(id).pids(); cerr == nil && len(pids) == 0 {
 		return initRecord{}, fmt.Errorf("%w: %w", supervisor.ErrNotFound, err)
 	}
+	if init, ok := r.initInCgroup(id); ok {
+		r.log.Warn("the runtime cannot tell a container's state, and its files neither; going by its cgroup", "container", id, "pid", init.pid, "error", err)
+		return init, nil
+	}
 	return initRecord{}, err
 }
 

@@ -169,36 +169,6 @@ func bundleCgroupPath(bundle string) (cgroupPath, error) {
 	return config.Linux.CgroupsPath, nil
 }
 
-const cgroupFile = "cgroup"
-
-// rememberCgroup writes down a container's cgroup for Remove and Find, also those of a later daemon.
-func (r *Runtime) rememberCgroup(id string, path cgroupPath) error {
-	dir, err := r.makeCallDir(id)
-	if err != nil {
-		return err
-	}
-	file := filepath.Join(dir, cgroupFile)
-	err = os.WriteFile(file+".new", []byte(path), 0o600)
-	if err == nil {
-		err = os.Rename(file+".new", file)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot remember the cgroup: %w", err)
-	}
-	return nil
-}
-
-// cgroupPathOf is the remembered one, else the one that containers have unless their bundle says otherwise.
-func (r *Runtime) cgroupPathOf(id string) cgroupPath {
-	data, err := os.ReadFile(filepath.Join(r.cfg.CallDir, id, cgroupFile))
-	if path := cgroupPath(data); err == nil && path.check() == nil {
-		return path
-	}
-	return cgroupPath(r.CgroupsPath(id))
-}
-
-func (r *Runtime) cgroupOf(id string) cgroup { return r.cgroup.at(r.cgroupPathOf(id).dir()) }
-
 // forget takes away what this package itself has written for a container.
 func (r *Runtime) forget(id string) error {
 	err := os.RemoveAll(filepath.Join(r.cfg.CallDir, id))
