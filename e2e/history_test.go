@@ -102,16 +102,16 @@ TIME  boot  -  -  -  boot id ID
 TIME  started  -  -  -  new definition
 TIME  exited 3  RAN  SIZE  NEXT  restart: policy on-failure, after an unclean exit (code 3)
 TIME  started  -  -  -  by its restart policy
-TIME  stopped  RAN  SIZE  -  by hand
-TIME  started  -  -  -  by hand
-TIME  signal  -  -  -  by hand; SIGCONT
+TIME  stopped  RAN  SIZE  -  by hand (root)
+TIME  started  -  -  -  by hand (root)
+TIME  signal  -  -  -  by hand (root); SIGCONT
 TIME  adopted  RAN  -  -  taken over from an earlier daemon
 TIME  definition restarted  -  -  -  command changed
 TIME  stopped  RAN  SIZE  -  new definition
 TIME  started  -  -  -  new definition
 TIME  definition refused  -  -  -  FILE:1:1: unknown key "comand", did you mean "command"? …
 TIME  definition unchanged  -  -  -  the definition is good again
-TIME  disabled  -  -  -  by hand
+TIME  disabled  -  -  -  by hand (root)
 TIME  exited 0  RAN  SIZE  -  no restart: policy on-failure, after a clean end (code 0)
 `
 	n.wantScreen("web", want)
@@ -124,7 +124,7 @@ TIME  OOM  RAN  SIZE  no restart: policy no
 TIME  boot  -  -  boot id ID
 TIME  started  -  -  new definition
 TIME  adopted  RAN  -  taken over from an earlier daemon
-TIME  stopped  RAN  SIZE  by hand; it did not end within 500ms of SIGTERM
+TIME  stopped  RAN  SIZE  by hand (root); it did not end within 500ms of SIGTERM
 `)
 	for _, h := range n.history("oom") {
 		if h.Type == "exited" && (h.MemoryPeakBytes < 12<<20 || h.MemoryPeakBytes > 17<<20) {
@@ -164,6 +164,7 @@ var normal = []struct {
 	{regexp.MustCompile(`\d+\.\d[KMG]?i?B`), "SIZE"},
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "ID"},
 	{regexp.MustCompile(`/\S*\.yaml`), "FILE"},
+	{regexp.MustCompile(`by hand \(root[^)]*\)`), "by hand (root)"},
 	{regexp.MustCompile(`  +`), "  "},
 	{regexp.MustCompile(` +\n`), "\n"},
 }

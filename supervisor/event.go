@@ -53,6 +53,8 @@ type Event struct {
 	// Cause is of started, stopped and cancelled; Why says more about it in words, and is of restart and no-restart.
 	Cause Cause
 	Why   string
+	// By is who told it to, where Cause is CauseHand and the command was given by OnBehalfOf.
+	By string
 	// Ran is how long the instance had run (exited, stopped, adopted), 0 if nobody knows.
 	Ran time.Duration
 	// MemoryPeak is the most memory that the ended instance used at one time, in bytes, what the runtime used in its

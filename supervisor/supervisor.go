@@ -317,7 +317,7 @@ func (s *Supervisor) send(ctx context.Context, name string, cmd command) (*conta
 		return nil, err
 	}
 	select {
-	case c.commands <- cmd:
+	case c.commands <- behalf{cmd, Behalf(ctx)}:
 		return c, nil
 	case <-c.done:
 		return nil, s.gone(name)

@@ -10,6 +10,8 @@ type causes struct {
 	start, stop Cause
 	// overdue: the instance that is being ended did not heed its stop signal in time.
 	overdue bool
+	// startBy and stopBy are who told it to, and by is who gives the command that is being carried out.
+	startBy, stopBy, by string
 }
 
 // tell turns what the machine did into events for others.
@@ -95,7 +97,7 @@ func (c *container) emit(e Event) {
 	if c.sup.cfg.OnEvent == nil {
 		return
 	}
-	e.At, e.Snapshot = time.Now(), c.snapshot()
+	e.At, e.Snapshot, e.By = time.Now(), c.snapshot(), c.causes.whom(e)
 	c.sup.cfg.OnEvent(e)
 }
 

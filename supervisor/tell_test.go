@@ -28,6 +28,7 @@ func eventText(e Event) string {
 		}
 	}
 	add("by %s", e.Cause, e.Cause != "")
+	add("of %s", e.By, e.By != "")
 	switch e.Type {
 	case EventExited, EventStopped, EventStartFailed:
 		add("(%s)", e.Snapshot.LastExit, true)
@@ -211,6 +212,32 @@ func TestEvents(t *testing.T) {
 				must(t, h.Shutdown(t.Context()))
 			},
 			want: []string{"started by definition", "stopped by shutdown (stopped by SIGTERM) ran 950ms"},
+		},
+		"on behalf of somebody": {
+			play: func(t *testing.T, h *house) {
+				alice, bob := OnBehalfOf(t.Context(), "alice"), OnBehalfOf(t.Context(), "bob")
+				h.add(t, h.npd)
+				after(time.Second)
+				must(t, h.Stop(alice, "npd"))
+				must(t, h.Start(bob, "npd"))
+				must(t, h.Restart(alice, "npd"))
+				must(t, h.Kill(bob, "npd", syscall.SIGHUP, false))
+				after(time.Second)
+				must(t, h.Stop(alice, "npd"))
+				must(t, h.Start(t.Context(), "npd"))
+			},
+			want: []string{
+				"started by definition",
+				"stopped by hand of alice (stopped by SIGTERM) ran 950ms",
+				"started by hand of bob",
+				"stopped by hand of alice (stopped by SIGTERM)",
+				"started by hand of alice",
+				"signal by hand of bob why: SIGHUP",
+				"exited (signaled by SIGHUP)",
+				"restart why: policy always attempt 1 in 15s",
+				"cancelled by hand of alice",
+				"started by hand",
+			},
 		},
 		"words": {
 			spec: func(s *Spec) { s.Enabled = false },

@@ -83,6 +83,9 @@ func whyText(r row) string {
 	if !known {
 		cause = r.Cause
 	}
+	if r.By != "" {
+		cause += " (" + r.By + ")"
+	}
 	say(cause)
 	if r.Type == string(supervisor.EventAdopted) {
 		say("taken over from an earlier daemon")

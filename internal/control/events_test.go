@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os/user"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/control/controltest"
 	"github.com/runcsup/runcsup/internal/history"
+	"github.com/runcsup/runcsup/supervisor"
 )
 
 func threeEvents(t *testing.T) []history.Entry {
@@ -114,5 +117,35 @@ func TestHistoryOfOne(t *testing.T) {
 	}
 	if _, err := c.History(t.Context(), "nope", history.Query{}); code(err) != control.CodeNoSuchContainer {
 		t.Errorf("%v", err)
+	}
+}
+
+// witness is a daemon that sees on whose behalf it is told to do something.
+type witness struct {
+	*controltest.Backend
+	whom chan string
+}
+
+func (w witness) Stop(ctx context.Context, name string) error {
+	w.whom <- supervisor.Behalf(ctx)
+	return w.Backend.Stop(ctx, name)
+}
+
+// Who calls is known, also when it does not wait.
+func TestCallerIsNamed(t *testing.T) {
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := witness{exampleBackend(t), make(chan string, 1)}
+	c := control.NewClient(controltest.Serve(t, w, quiet))
+	defer c.Close()
+	for _, wait := range []bool{true, false} {
+		if _, err := c.Stop(t.Context(), "npd", wait); err != nil {
+			t.Fatal(err)
+		}
+		if who := <-w.whom; who != me.Username && !strings.HasPrefix(who, me.Username+", logged in as ") {
+			t.Errorf("wait %t: it was called by %q", wait, who)
+		}
 	}
 }

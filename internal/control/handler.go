@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/runcsup/runcsup/supervisor"
 )
 
 // request is what a route's handler gets to see.
@@ -104,6 +106,9 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, rt route) (a answe
 		return answer{}, err
 	}
 	defer s.recover(r, &err)
+	if rt.method != http.MethodGet {
+		r = r.WithContext(onBehalfOfPeer(r.Context()))
+	}
 	a, err = rt.handle(s, request{Request: r, body: body, name: r.PathValue("name")})
 	if err != nil && s.base.Err() != nil && errors.Is(err, context.Canceled) {
 		err = context.Cause(s.base)
@@ -188,7 +193,7 @@ func (s *Server) detach(r request, do func(ctx context.Context) error) error {
 		defer s.gate.RUnlock()
 		err := func() (err error) {
 			defer s.recover(r.Request, &err)
-			return do(s.base)
+			return do(supervisor.OnBehalfOf(s.base, supervisor.Behalf(r.Context())))
 		}()
 		if err != nil {
 			s.log.Error("control request failed after its client had left", "request", r.Method+" "+r.URL.Path, "error", err)

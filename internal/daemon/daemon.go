@@ -344,7 +344,7 @@ func (d *Daemon) hangup(ready bool) {
 		d.tell(d.notifier.Reloading("Reloading"))
 	}
 	changes, err := d.reload(d.ctx, nil)
-	d.noteReload(changes, err)
+	d.noteReload(d.ctx, changes, err)
 	if err != nil {
 		d.log.Error("cannot reload", "error", err)
 	}

@@ -82,7 +82,7 @@ func (d *Daemon) noteChange(c control.Change) {
 }
 
 // noteReload puts into the daemon's history what came of a reload that somebody asked for.
-func (d *Daemon) noteReload(changes []control.Change, err error) {
+func (d *Daemon) noteReload(ctx context.Context, changes []control.Change, err error) {
 	count := map[string]int{}
 	for _, c := range changes {
 		count[c.Action]++
@@ -91,7 +91,7 @@ func (d *Daemon) noteReload(changes []control.Change, err error) {
 	for _, action := range slices.Sorted(maps.Keys(count)) {
 		parts = append(parts, fmt.Sprintf("%d %s", count[action], action))
 	}
-	e := history.Entry{Type: history.TypeReload, Cause: string(supervisor.CauseHand), Why: strings.Join(parts, ", ")}
+	e := history.Entry{Type: history.TypeReload, Cause: string(supervisor.CauseHand), By: supervisor.Behalf(ctx), Why: strings.Join(parts, ", ")}
 	if err != nil {
 		e.Error = err.Error()
 	}

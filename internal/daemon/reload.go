@@ -27,7 +27,7 @@ func (d *Daemon) Reload(ctx context.Context, names []string) ([]control.Change, 
 	done := make(chan answer, 1)
 	d.spawn(func() {
 		changes, err := d.reload(d.ctx, names)
-		d.noteReload(changes, err)
+		d.noteReload(ctx, changes, err)
 		done <- answer{changes, err}
 	})
 	select {

@@ -32,9 +32,10 @@ type Entry struct {
 	// Container is empty for what happened to the daemon.
 	Container string `json:"container,omitempty"`
 	Type      string `json:"type"`
-	// Cause is who or what had it happen, in the words of supervisor.Cause; Action is what came of a definition, in the
+	// Cause is what had it happen, in the words of supervisor.Cause, and By is who told it to, where it was by hand; Action is what came of a definition, in the
 	// control API's words. Why says more, for people.
 	Cause  string `json:"cause,omitempty"`
+	By     string `json:"by,omitempty"`
 	Action string `json:"action,omitempty"`
 	Why    string `json:"why,omitempty"`
 	// Pid is of what was started or adopted.
@@ -68,7 +69,7 @@ const maxText = 2 << 10
 func Of(e supervisor.Event) Entry {
 	s := e.Snapshot
 	out := Entry{
-		At: e.At, Container: s.Name, Type: string(e.Type), Cause: string(e.Cause), Why: e.Why, MemoryPeakBytes: e.MemoryPeak,
+		At: e.At, Container: s.Name, Type: string(e.Type), Cause: string(e.Cause), By: e.By, Why: e.Why, MemoryPeakBytes: e.MemoryPeak,
 		Attempt: e.Attempt, RanSeconds: seconds(e.Ran),
 	}
 	if e.Err != nil {
