@@ -161,7 +161,7 @@ var normal = []struct {
 	{regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "TIME"},
 	{regexp.MustCompile(`\d\d:\d\d:\d\d \(\+[^)]*\)`), "NEXT"},
 	{regexp.MustCompile(`(?m)^(TIME  +\S+(?: \S+)*  +)\d[0-9hms.]*`), "${1}RAN"},
-	{regexp.MustCompile(`\d+\.\d[KMG]?i?B`), "SIZE"},
+	{regexp.MustCompile(`  \d+(\.\d)?[KMG]  `), "  SIZE  "},
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "ID"},
 	{regexp.MustCompile(`/\S*\.yaml`), "FILE"},
 	{regexp.MustCompile(`by hand \(root[^)]*\)`), "by hand (root)"},

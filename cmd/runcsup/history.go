@@ -9,6 +9,7 @@ import (
 
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/history"
+	"github.com/runcsup/runcsup/internal/words"
 )
 
 // defaultRows fits on a screen.
@@ -128,7 +129,7 @@ func historyText(entries []history.Entry, rows int, loc *time.Location) string {
 			ran = spent(r.RanSeconds)
 		}
 		if r.MemoryPeakBytes > 0 {
-			peak = bytesText(r.MemoryPeakBytes)
+			peak = words.Size(float64(r.MemoryPeakBytes))
 		}
 		if r.NextStartAt != nil {
 			next = r.NextStartAt.In(loc).Format(time.TimeOnly) + " (+" + spent(r.NextStartAt.Sub(r.At).Seconds()) + ")"

@@ -5,9 +5,8 @@ import (
 	"strings"
 	"time"
 
-	units "github.com/docker/go-units"
-
 	"github.com/runcsup/runcsup/internal/history"
+	"github.com/runcsup/runcsup/internal/words"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -68,6 +67,7 @@ var causeText = map[string]string{
 	string(supervisor.CauseShutdown):   "the daemon was stopped",
 	string(supervisor.CausePolicy):     "by its restart policy",
 	string(supervisor.CauseDefinition): "new definition",
+	string(supervisor.CauseDependency): "because of another container",
 	string(supervisor.CauseRemoval):    "definition removed",
 }
 
@@ -137,7 +137,7 @@ func eventText(e history.Entry, loc *time.Location) string {
 		facts = append(facts, "ran "+spent(e.RanSeconds))
 	}
 	if e.MemoryPeakBytes > 0 {
-		facts = append(facts, "memory peak "+bytesText(e.MemoryPeakBytes))
+		facts = append(facts, "memory peak "+words.Size(float64(e.MemoryPeakBytes)))
 	}
 	if e.NextStartAt != nil {
 		facts = append(facts, "at "+e.NextStartAt.In(loc).Format(time.TimeOnly)+", in "+spent(e.NextStartAt.Sub(e.At).Seconds()))
@@ -166,9 +166,4 @@ func spent(seconds float64) string {
 		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
 	}
 	return short(d)
-}
-
-// bytesText is a number of bytes in binary units: "12.3MiB".
-func bytesText(n uint64) string {
-	return units.CustomSize("%.1f%s", float64(n), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"})
 }

@@ -82,6 +82,10 @@ func Of(e supervisor.Event) Entry {
 		if x := s.LastExit; x != nil {
 			out.Exit = &Exit{Reason: string(x.Reason), Code: x.Code, Signal: x.Signal}
 		}
+	case supervisor.EventWaiting:
+		if len(s.WaitingFor) > 0 && out.Why == "" {
+			out.Why = "for " + strings.Join(s.WaitingFor, ", ")
+		}
 	case supervisor.EventRestart:
 		out.NextStartAt = s.NextStartAt
 	}
