@@ -74,7 +74,8 @@ packages: build ## dist/*.deb and dist/*.rpm
 	tools/packages ./runcsup $(PACKAGE_VERSION) dist
 
 .PHONY: bench
-bench: build ## ratios to bare runc; needs root
+bench: build ## ratios to bare runc, and to podman; needs root
+	tools/debian-packages podman
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e/...
 
 .PHONY: demo

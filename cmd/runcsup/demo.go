@@ -98,7 +98,7 @@ func freeAddress(ctx context.Context) (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// demoDefinitions are the demo's containers. ROOTFS and ADDRESS are filled in.
+// demoDefinitions are the demo's containers. ROOTFS, ADDRESS and its PORT are filled in.
 var demoDefinitions = map[string]string{
 	"web": `# A web server on the host's network.
 rootfs: ROOTFS
@@ -107,6 +107,9 @@ network: host
 readOnly: true
 user: "65534:65534"
 resources: {memory: 64MiB, pids: 50}
+# Restarted when it does not answer three times in a row. Try: kill -STOP its pid, and look at runcsup status web.
+health:
+  liveness: {http: {port: PORT, path: /}, period: 2s}
 `,
 	"worker": `# Works for a few seconds and ends with one code after the other. Its restarts come later and later.
 rootfs: ROOTFS
@@ -135,7 +138,7 @@ func layOutDemo(dir, address string) error {
 	if err := copySelf(filepath.Join(rootfs, "runcsup")); err != nil {
 		return fmt.Errorf("cannot lay out the demo: %w", err)
 	}
-	fill := strings.NewReplacer("ROOTFS", rootfs, "ADDRESS", address)
+	fill := strings.NewReplacer("ROOTFS", rootfs, "ADDRESS", address, "PORT", address[strings.LastIndexByte(address, ':')+1:])
 	for name, text := range demoDefinitions {
 		if err := os.WriteFile(filepath.Join(containers, name+".yaml"), []byte(fill.Replace(text)), 0o644); err != nil {
 			return fmt.Errorf("cannot lay out the demo: %w", err)

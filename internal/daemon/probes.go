@@ -97,7 +97,7 @@ func reportOf(s health.Status) supervisor.Report {
 
 func (i *watchedInstance) stop() {
 	i.hear() // first: what was heard counts
-	i.m.states.save(i.name, i.in.Identity, i.watch.Stop())
+	i.m.states.remember(i.name, i.in.Identity, i.watch.Stop())
 	i.m.mu.Lock()
 	defer i.m.mu.Unlock()
 	if i.m.watches[i.name] == i {

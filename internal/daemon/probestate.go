@@ -56,6 +56,13 @@ func (s *probeStates) load(name string, of supervisor.Identity) (state health.St
 	return k.State, true
 }
 
+// remember is save without a file, for whoever must not wait.
+func (s *probeStates) remember(name string, of supervisor.Identity, state health.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[name] = probeState{Instance: of, State: state}
+}
+
 // save replaces what is known. It is not worth an fsync: what it is about does not outlive a crash of the machine.
 func (s *probeStates) save(name string, of supervisor.Identity, state health.State) {
 	s.mu.Lock()
