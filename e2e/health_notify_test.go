@@ -22,6 +22,7 @@ func TestReadyByNotify(t *testing.T) {
 	n := newNode(t)
 	n.withProgram()
 	n.define("late", notifying("until test -e /tmp/go; do sleep 0.1; done; "+tell+"READY=1 'STATUS=at last'; exec idle", "1h", ""))
+	n.define("later", notifying("until test -e /tmp/later; do sleep 0.1; done; "+tell+"READY=1; exec idle", "1h", ""))
 	n.define("twice", "user: app\nreadOnly: true\n"+notifying(tell+"READY=1; "+tell+"READY=1 STATUS=again; exec idle", "1h", ""))
 	n.define("never", notifying("exec idle", "1s", ""))
 	n.define("dies", notifying("exit 3", "1h", ""))
@@ -47,10 +48,13 @@ func TestReadyByNotify(t *testing.T) {
 	if dies.LastExit.String() != "exited/3/" || dies.Ready {
 		t.Errorf("dies: last exit %s", dies.LastExit)
 	}
-	// Of what was said, the next daemon knows.
+	// A daemon that replaces itself keeps its ears, and one that comes after it knows what was said.
+	n.must("reexec")
+	writeFile(t, filepath.Join(n.rootfs, "tmp/later"), "")
+	later := n.waitFor("later", "ready", func(c container) bool { return c.Ready && c.Adopted })
 	n.kill()
 	n.start()
-	for name, before := range map[string]container{"late": late, "twice": twice} {
+	for name, before := range map[string]container{"late": late, "twice": twice, "later": later} {
 		if c := n.waitFor(name, "adopted", func(c container) bool { return c.Adopted && c.Health != "starting" }); c.Pid != before.Pid || !c.Ready {
 			t.Errorf("%s after a restart of the daemon: %s, ready %v", name, c.brief(), c.Ready)
 		}

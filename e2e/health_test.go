@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -165,7 +166,9 @@ func TestExecProbesDoNoHarm(t *testing.T) {
 		})
 	}
 	eventually(t, patience, "the daemon has no zombies", func() error {
-		if z := zombiesOf(n.daemon.pid); len(z) > 0 {
+		// crun itself leaves one with every call that fails, which the daemon takes away after a while.
+		z := slices.DeleteFunc(zombiesOf(n.daemon.pid), func(stat string) bool { return strings.HasSuffix(stat, "(crun)") })
+		if len(z) > 0 {
 			return fmt.Errorf("%v", z)
 		}
 		return nil
