@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-var updateMetrics = flag.Bool("update-metrics", false, "write testdata/metrics.txt anew")
+var updateMetrics = flag.Bool("update-metrics", false, "write testdata/metrics.prom anew")
 
 // webAddresses are where a daemon serves metrics, as `version` tells.
 type webAddresses []struct{ Address, Error string }
@@ -121,7 +121,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no %s", start)
 		}
 	}
-	golden := filepath.Join("testdata", "metrics.txt")
+	golden := filepath.Join("testdata", "metrics.prom")
 	got := strings.Join(slices.DeleteFunc(namesIn(text), dependsOnKernel), "\n") + "\n"
 	if *updateMetrics {
 		check(t, os.WriteFile(golden, []byte(got), 0o644))
