@@ -133,7 +133,8 @@ func runtimeCall(c command) (k call, ok bool) {
 			continue
 		}
 		name, value, given := strings.Cut(strings.TrimPrefix(name, "-"), "=")
-		if !given && valueFlags[name] && len(args) > 0 && !(name == "f" && len(words) > 0 && words[0] == "delete") {
+		force := name == "f" && len(words) > 0 && words[0] == "delete"
+		if !given && valueFlags[name] && len(args) > 0 && !force {
 			value, args = args[0], args[1:]
 		}
 		k.flags[name] = value

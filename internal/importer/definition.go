@@ -168,10 +168,10 @@ func (b *builder) number(section, key string) (int, bool) {
 var modes = []string{"no", "always", "on-success", "on-failure", "on-abnormal", "on-abort"}
 
 const (
-	systemdRestartSec  = 100 * time.Millisecond // DefaultRestartSec=
-	systemdTimeoutStop = 90 * time.Second       // DefaultTimeoutStopSec=
-	systemdInterval    = 10 * time.Second       // DefaultStartLimitIntervalSec=
-	systemdBurst       = 5                      // DefaultStartLimitBurst=
+	systemdRestartDelay = 100 * time.Millisecond // DefaultRestartSec=
+	systemdTimeoutStop  = 90 * time.Second       // DefaultTimeoutStopSec=
+	systemdInterval     = 10 * time.Second       // DefaultStartLimitIntervalSec=
+	systemdBurst        = 5                      // DefaultStartLimitBurst=
 )
 
 func (b *builder) restart() error {
@@ -182,7 +182,7 @@ func (b *builder) restart() error {
 			mode = "no"
 		}
 	}
-	delay, err := b.span("Service", "RestartSec", systemdRestartSec)
+	delay, err := b.span("Service", "RestartSec", systemdRestartDelay)
 	if err != nil {
 		return err
 	}
