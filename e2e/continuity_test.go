@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -196,10 +197,13 @@ func TestReexecOfTheService(t *testing.T) {
 	m.must("systemctl", "daemon-reload")
 	m.must("systemctl", "start", "runcsup")
 	before, daemon := m.waitAll("running"), m.property("runcsup", "MainPID")
-	for range 2 {
+	for round, replace := range [][]string{{"runcsup", "reexec", "--if-changed"}, {"systemctl", "reload", "runcsup"}, {"systemctl", "reload", "runcsup"}} {
 		m.must("cp", "/usr/bin/runcsup", "/usr/bin/runcsup.new")
 		m.must("mv", "/usr/bin/runcsup.new", "/usr/bin/runcsup")
-		m.must("runcsup", "reexec", "--if-changed")
+		m.must(replace[0], replace[1:]...)
+		if out := m.must("runcsup", "version", "-o", "json"); !strings.Contains(out, fmt.Sprintf(`"reexecs": %d`, round+1)) {
+			t.Errorf("after %s: %s", strings.Join(replace, " "), out)
+		}
 		if pid := m.property("runcsup", "MainPID"); pid != daemon {
 			t.Errorf("the main process was %s and is %s", daemon, pid)
 		}

@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -251,6 +254,119 @@ func TestCallDuringReexec(t *testing.T) {
 	c := n.waitState("slow", "stopped")
 	if c.LastExit.String() != "stopped/-1/KILL" {
 		t.Errorf("it ended %s", c.LastExit)
+	}
+	n.stop()
+}
+
+// Whoever calls while the daemon is replaced again and again gets what he asked for or is told why not, and never is there a
+// second instance of a container.
+func TestCallsDuringReexecs(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.ownProgram()
+	const containers = 4
+	names := make([]string, containers)
+	for i := range names {
+		names[i] = fmt.Sprintf("c%d", i)
+		n.define(names[i], "command: [sleep, '1000']\nstop: {signal: KILL}\n")
+	}
+	d := n.start()
+	for _, name := range names {
+		n.waitState(name, "running")
+	}
+	stop := make(chan struct{})
+	var calls sync.WaitGroup
+	var done, replaced atomic.Int32
+	for _, name := range names {
+		calls.Go(func() {
+			for _, verb := range []string{"restart", "stop", "start", "reset-failed", "restart"} {
+				for range 2 {
+					r := n.runcsup(verb, name)
+					switch {
+					case r.code == 0:
+						done.Add(1)
+					case strings.Contains(r.stderr, "is being replaced"):
+						replaced.Add(1)
+					default:
+						t.Errorf("%s %s: code %d, %s", verb, name, r.code, r.stderr)
+					}
+				}
+			}
+		})
+	}
+	go func() { calls.Wait(); close(stop) }()
+	for replacing := true; replacing; {
+		select {
+		case <-stop:
+			replacing = false
+		default:
+			if r := n.runcsup("reexec"); r.code != 0 {
+				t.Errorf("reexec: code %d, %s", r.code, r.stderr)
+				replacing = false
+			}
+		}
+	}
+	calls.Wait()
+	if done.Load() == 0 {
+		t.Error("no call got through")
+	}
+	t.Logf("%d calls were done, %d were told that the daemon is being replaced", done.Load(), replaced.Load())
+	if !d.running() {
+		t.Fatal("the daemon has ended")
+	}
+	n.must(append([]string{"start"}, names...)...)
+	running := map[int]bool{}
+	for _, name := range names {
+		running[n.waitState(name, "running").Pid] = true
+	}
+	for _, dir := range cgroupsOf(n.run) {
+		for _, pid := range processesInCgroup(dir) {
+			if !running[pid] {
+				t.Errorf("process %d runs in %s, and is no container's", pid, dir)
+			}
+		}
+	}
+	n.stop()
+}
+
+// A command in a container, started by the program before, is reaped when it ends: its zombie would keep the container from
+// ending.
+func TestCommandInContainerDuringReexec(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.ownProgram()
+	n.define("web", "command: [idle]")
+	d := n.start()
+	web := n.waitState("web", "running")
+	executed := make(chan result, 1)
+	go func() { executed <- n.runcsup("exec", "web", "sleep", "1234") }()
+	var command int
+	eventually(t, patience, "the command runs", func() error {
+		for _, dir := range cgroupsOf(n.run) {
+			for _, pid := range processesInCgroup(dir) {
+				line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+				if _, ppid := processState(pid); ppid == d.pid && strings.HasSuffix(string(line), "sleep\x001234\x00") {
+					command = pid
+					return nil
+				}
+			}
+		}
+		return errors.New("it is not there")
+	})
+	n.must("reexec")
+	_ = syscall.Kill(command, syscall.SIGKILL) // it may have gone with its client
+	eventually(t, patience, "the command is reaped", func() error {
+		if state, _ := processState(command); state != "" {
+			return fmt.Errorf("it is %q", state)
+		}
+		return nil
+	})
+	if r := <-executed; r.code == 0 {
+		t.Errorf("exec says that it went well: %+v", r)
+	}
+	n.must("stop", "web")
+	if alive(web.Pid) {
+		t.Error("the container runs")
 	}
 	n.stop()
 }

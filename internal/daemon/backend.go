@@ -51,17 +51,17 @@ func (d *Daemon) Get(name string) (supervisor.Snapshot, error) {
 
 // Start starts a container.
 func (d *Daemon) Start(ctx context.Context, name string) error {
-	return d.act(name, func() error { return d.supervisor.Start(ctx, name) })
+	return d.act(ctx, name, func() error { return d.supervisor.Start(ctx, name) })
 }
 
 // Stop stops a container.
 func (d *Daemon) Stop(ctx context.Context, name string) error {
-	return d.act(name, func() error { return d.supervisor.Stop(ctx, name) })
+	return d.act(ctx, name, func() error { return d.supervisor.Stop(ctx, name) })
 }
 
 // Restart restarts a container.
 func (d *Daemon) Restart(ctx context.Context, name string) error {
-	return d.act(name, func() error { return d.supervisor.Restart(ctx, name) })
+	return d.act(ctx, name, func() error { return d.supervisor.Restart(ctx, name) })
 }
 
 // Kill sends a signal to a container. More than SIGKILL to all of its processes at once the runtime-independent way does
@@ -71,12 +71,12 @@ func (d *Daemon) Kill(ctx context.Context, name string, sig syscall.Signal, all 
 		return &control.Error{Code: control.CodeUsage, Message: "only SIGKILL can be sent to all processes of a container",
 			Hint: "leave --all away to signal its init, or add -s KILL"}
 	}
-	return d.act(name, func() error { return d.supervisor.Kill(ctx, name, sig, all) })
+	return d.act(ctx, name, func() error { return d.supervisor.Kill(ctx, name, sig, all) })
 }
 
 // Enable makes a container start by itself.
 func (d *Daemon) Enable(ctx context.Context, name string, now bool) error {
-	return d.act(name, func() error {
+	return d.act(ctx, name, func() error {
 		if err := d.supervisor.SetEnabled(ctx, name, true); err != nil || !now {
 			return err
 		}
@@ -86,7 +86,7 @@ func (d *Daemon) Enable(ctx context.Context, name string, now bool) error {
 
 // Disable keeps a container from starting by itself.
 func (d *Daemon) Disable(ctx context.Context, name string, now bool) error {
-	return d.act(name, func() error {
+	return d.act(ctx, name, func() error {
 		if err := d.supervisor.SetEnabled(ctx, name, false); err != nil || !now {
 			return err
 		}
@@ -96,12 +96,15 @@ func (d *Daemon) Disable(ctx context.Context, name string, now bool) error {
 
 // ResetFailed forgets failures.
 func (d *Daemon) ResetFailed(ctx context.Context, name string) error {
-	return d.act(name, func() error { return d.supervisor.ResetFailed(ctx, name) })
+	return d.act(ctx, name, func() error { return d.supervisor.ResetFailed(ctx, name) })
 }
 
 // act does something with a supervised container, and says in the API's words why it cannot.
-func (d *Daemon) act(name string, f func() error) error {
+func (d *Daemon) act(ctx context.Context, name string, f func() error) error {
 	err := f()
+	if errors.Is(err, supervisor.ErrNoContainer) && d.awaitBoot(ctx, name) {
+		err = f()
+	}
 	var (
 		limit   *supervisor.StartLimitError
 		stopped *supervisor.NotRunningError

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/internal/config"
@@ -23,10 +24,32 @@ func (d *Daemon) load() ([]config.Loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.booting = map[string]chan struct{}{}
 	for _, l := range loaded {
 		d.catalog.add(l.Name, l.File)
+		d.booting[l.Name] = make(chan struct{})
 	}
 	return loaded, nil
+}
+
+// bootPatience is how long a request waits for a container that the daemon has just begun to take over, or to build.
+const bootPatience = 10 * time.Second
+
+// awaitBoot waits until the daemon's first look at a container is over, and tells whether it was waited for.
+func (d *Daemon) awaitBoot(ctx context.Context, name string) bool {
+	looked := d.booting[name]
+	if looked == nil {
+		return false
+	}
+	patience := time.NewTimer(bootPatience)
+	defer patience.Stop()
+	select {
+	case <-looked:
+		return true
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // boot takes over what an earlier daemon left and starts what should run. It returns when every container that has a
@@ -35,6 +58,7 @@ func (d *Daemon) boot(ctx context.Context, loaded []config.Loaded) {
 	var wg sync.WaitGroup
 	for _, l := range loaded {
 		wg.Go(func() {
+			defer close(d.booting[l.Name])
 			if e, err := d.catalog.take(ctx, l.Name, l.File); err == nil { // else the daemon is gone
 				defer d.giveBack(e)
 				d.bootOne(ctx, e, reread(l)) // a reload may have been faster

@@ -50,6 +50,7 @@ type Daemon struct {
 	descriptors *notify.Descriptors // what outlives this daemon; nil until open has made it
 	watchdog    time.Duration
 	runtime     *runtime.Runtime
+	sweeper     *runtime.Sweeper
 	supervisor  *supervisor.Supervisor
 	monitor     *monitor
 	builder     *bundle.Builder
@@ -87,8 +88,9 @@ type Daemon struct {
 	againMu   sync.Mutex
 	again     map[string]bool
 	lookAgain chan struct{}
-	nudged    chan struct{}      // something that the status line shows has changed
-	pings     chan chan struct{} // answered by the main loop
+	booting   map[string]chan struct{} // closed when the first look at a container is over; by name, not changed after load
+	nudged    chan struct{}            // something that the status line shows has changed
+	pings     chan chan struct{}       // answered by the main loop
 }
 
 // Run is the daemon's life: it returns nil after an orderly end by SIGTERM or SIGINT.
@@ -139,8 +141,12 @@ func (d *Daemon) live(ctx context.Context, o Options, signals <-chan os.Signal) 
 	if err != nil {
 		return err
 	}
+	d.sweeper = runtime.NewSweeper(d.runtime, sweepAge(d.settings))
 	if o.Handover != nil {
 		o.Handover.close()
+		if err := d.sweeper.Inherit(); err != nil {
+			d.log.Warn("commands in containers, of the program before, may stand as zombies for a while", "error", err)
+		}
 		d.spawn(d.heedMissedSignal)
 	}
 	return d.run(ctx, listener, signals)
@@ -176,7 +182,7 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 		close(taken)
 	})
 	d.spawn(d.learnDescriptorLimit)
-	d.spawn(func() { runtime.NewSweeper(d.runtime, sweepAge(d.settings)).Run(d.ctx) })
+	d.spawn(func() { d.sweeper.Run(d.ctx) })
 	if d.settings.Watch {
 		d.spawn(func() { _ = d.watcher.Run(d.ctx) }) // its error is the context's
 	}

@@ -18,7 +18,7 @@ const maxExecOutput = 256 << 10
 
 // CanExec tells why nothing can be executed in a container now.
 func (d *Daemon) CanExec(name string) error {
-	return d.act(name, func() error {
+	return d.act(d.ctx, name, func() error {
 		s, err := d.supervisor.Get(name)
 		if err == nil && s.Pid == 0 {
 			err = &supervisor.NotRunningError{Name: name, State: s.State}

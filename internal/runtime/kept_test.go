@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"os"
@@ -251,6 +252,54 @@ func TestKeptNames(t *testing.T) {
 	}
 	if long := keptName(strings.Repeat("x", 128), initRecord{1 << 22, 1<<64 - 1}); len(long) > 255 {
 		t.Errorf("%d characters", len(long))
+	}
+}
+
+// Children of an earlier program in this process are reaped as soon as they end, containers are not.
+func TestInheritedChildren(t *testing.T) {
+	r := newRuntime(t, "runc")
+	s := newShelf(t)
+	r.kept = s
+	start := func() *exec.Cmd {
+		cmd := exec.Command("/bin/sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait() // which may have been done
+		})
+		return cmd
+	}
+	stranger, container := start(), start()
+	st, err := readStat(container.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.putOn(t, "npd", supervisor.Identity{Pid: container.Process.Pid, StartTime: st.start})
+	sweeper := NewSweeper(r, time.Hour)
+	if err := sweeper.Inherit(); err != nil {
+		t.Fatal(err)
+	}
+	later := start()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); sweeper.Run(ctx) }()
+	for _, cmd := range []*exec.Cmd{later, container, stranger} {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the stranger is reaped", func() bool {
+		_, err := readStat(stranger.Process.Pid)
+		return err != nil
+	})
+	cancel()
+	<-done
+	for what, cmd := range map[string]*exec.Cmd{"a container": container, "what this program has started": later} {
+		if err := cmd.Wait(); err == nil || errors.Is(err, unix.ECHILD) || cmd.ProcessState == nil {
+			t.Errorf("%s was reaped by the sweeper: %v", what, err)
+		}
 	}
 }
 

@@ -25,6 +25,8 @@ type Sweeper struct {
 	rt   *Runtime
 	age  time.Duration
 	seen map[processKey]sighting
+	// inherited are the children that were there before anybody in this program could start one.
+	inherited map[processKey]bool
 }
 
 type sighting struct {
@@ -37,6 +39,38 @@ func NewSweeper(r *Runtime, age time.Duration) *Sweeper {
 	return &Sweeper{rt: r, age: age, seen: map[processKey]sighting{}}
 }
 
+// Inherit notes the children that are there, but containers, as those of an earlier program in this process: of those nobody in this
+// one knows, and they are reaped as soon as they end. One that was left to stand, of a command in a container, would keep that
+// container from ending. It is called before anything is started, and before Run.
+func (s *Sweeper) Inherit() error {
+	pids, err := children()
+	if err != nil {
+		return err
+	}
+	s.inherited = map[processKey]bool{}
+	for _, pid := range pids {
+		if st, err := readStat(pid); err == nil && st.ppid == os.Getpid() && !s.rt.keeps(initRecord{pid, st.start}) {
+			s.inherited[processKey{pid, st.start}] = true
+		}
+	}
+	return nil
+}
+
+// reapInherited reaps those that have ended.
+func (s *Sweeper) reapInherited() {
+	for key := range s.inherited {
+		st, err := readStat(key.pid)
+		switch {
+		case err != nil || st.start != key.start || st.ppid != os.Getpid():
+			delete(s.inherited, key)
+		case st.state == 'Z' && !s.rt.tracked(key.pid):
+			// An error means that it is gone all the same.
+			_ = unix.Waitid(unix.P_PID, key.pid, nil, unix.WEXITED|unix.WNOHANG|unix.WALL, nil)
+			delete(s.inherited, key)
+		}
+	}
+}
+
 // Run sweeps until the context ends. It does nothing as long as no child ends.
 func (s *Sweeper) Run(ctx context.Context) {
 	chld := make(chan os.Signal, 1)
@@ -45,11 +79,13 @@ func (s *Sweeper) Run(ctx context.Context) {
 	timer := time.NewTimer(0) // there may be some already, of a daemon that this one was executed in place of
 	defer timer.Stop()
 	armed := true
+	s.reapInherited() // whose signal came too early
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-chld:
+			s.reapInherited()
 			if !armed {
 				timer.Reset(min(s.age/2, memberSweepAge))
 				armed = true
