@@ -68,7 +68,7 @@ func TestOutput(t *testing.T) {
 		{"list-named.txt", &controltest.Backend{Containers: fleet()}, 0, "list redis npd redis"},
 		{"list.json", &controltest.Backend{Containers: fleet()[2:]}, 0, "list -o json"},
 		{"list-empty.json", &controltest.Backend{}, 0, "list -o json"},
-		{"status-running.txt", &controltest.Backend{Containers: fleet()}, 0, "status npd"},
+		{"status-running.txt", &controltest.Backend{Containers: fleet(), Shown: shown, Usage: used(), Entries: night()}, 0, "status npd"},
 		{"status-several.txt", &controltest.Backend{Containers: withHealth()}, 3, "status given-up worker broken redis web"},
 		{"status-probes.txt", &controltest.Backend{Containers: withProbes()}, 0, "status web"},
 		{"status-probes.json", &controltest.Backend{Containers: withProbes()}, 0, "status web -o json"},
@@ -218,8 +218,9 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 // used is what the fleet uses. It uses nothing more while it is looked at.
 func used() []control.Stats {
 	return []control.Stats{
-		{Name: "npd", Pid: 4711, Usage: usage.Usage{At: noon, Cgroup: "/runcsup/npd", CPU: &usage.CPU{UsageSeconds: 12.5},
-			Memory: &usage.Memory{WorkingSet: 24 << 20, Limit: 64 << 20}, Pids: &usage.Pids{Current: 7}, IO: []usage.Device{}}},
+		{Name: "npd", Pid: 4711, Usage: usage.Usage{At: noon, Cgroup: "/runcsup/npd", CPU: &usage.CPU{UsageSeconds: 12.5, SystemSeconds: 2.5, Limit: 0.5, Periods: 100, ThrottledPeriods: 25},
+			Memory: &usage.Memory{WorkingSet: 24 << 20, Limit: 64 << 20, Peak: 31 << 20, RSS: 20 << 20, Cache: 4 << 20, OOMKills: 1}, Pids: &usage.Pids{Current: 7, Limit: 100},
+			IO: []usage.Device{{Major: 8, ReadBytes: 5 << 20, WriteBytes: 1 << 10}}, Pressure: &usage.Pressure{CPU: &usage.Stall{SomePercent: 12.5}}}},
 		{Name: "worker", Pid: 4712, Usage: usage.Usage{At: noon, Cgroup: "/runcsup/worker", Memory: &usage.Memory{WorkingSet: 1 << 30}, IO: []usage.Device{}}},
 	}
 }

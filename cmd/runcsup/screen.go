@@ -6,36 +6,50 @@ import (
 	"strings"
 	"time"
 
+	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/internal/usage"
+	"github.com/runcsup/runcsup/internal/words"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
-// statusText is one container on one screen.
-func statusText(s supervisor.Snapshot, now time.Time) string {
-	const margin = "              " // below the values
+// screen is all that is shown of one container. What could not be asked for is missing.
+type screen struct {
+	supervisor.Snapshot
+	shown  *control.Shown
+	usage  *usage.Usage
+	events []string
+	output []string
+}
+
+// statusText is one container on one screen, in systemctl's words.
+func statusText(s screen, now time.Time) string {
+	const margin = "             " // below the values
 	var b strings.Builder
-	line := func(key, value string) { fmt.Fprintf(&b, "%12s: %s\n", key, indented(value, margin)) }
-	fmt.Fprintf(&b, "%s\n", s.Name)
-	line("State", stateText(s, now))
-	enabled := "yes"
-	if !s.Enabled {
-		enabled = "no"
-	}
-	line("Enabled", enabled)
+	line := func(key, value string) { fmt.Fprintf(&b, "%11s: %s\n", key, indented(value, margin)) }
+	fmt.Fprintf(&b, "%s %s\n", dot(s.Snapshot), printable(s.Name))
+	line("Loaded", loadedText(s))
+	line("Active", stateText(s.Snapshot, now))
 	if s.Pid != 0 {
-		line("Pid", strconv.Itoa(s.Pid))
+		line("Main PID", strconv.Itoa(s.Pid))
+	}
+	if s.StatusText != "" {
+		line("Status", printable(s.StatusText))
+	}
+	if s.NextStartAt != nil {
+		line("Next start", moment(*s.NextStartAt, now))
 	}
 	line("Restarts", strconv.Itoa(s.Restarts))
 	if s.LastExit != nil {
 		line("Last exit", exitInWords(s.LastExit)+" at "+moment(s.LastExit.At, now))
 	}
-	if s.NextStartAt != nil {
-		line("Next start", moment(*s.NextStartAt, now))
-	}
-	if s.StatusText != "" {
-		line("Status", printable(s.StatusText))
-	}
 	if len(s.Probes) > 0 {
 		line("Probes", probesText(s.Probes, now))
+	}
+	if s.usage != nil {
+		for _, f := range words.Usage(s.usage, words.Rates{}) {
+			line(f.Name, f.Text)
+		}
+		line("CGroup", printable(s.usage.Cgroup))
 	}
 	if s.Bundle != "" {
 		line("Bundle", printable(s.Bundle))
@@ -43,7 +57,48 @@ func statusText(s supervisor.Snapshot, now time.Time) string {
 	if s.Error != "" {
 		line("Error", printable(s.Error))
 	}
+	for _, part := range []struct {
+		title string
+		lines []string
+	}{{"Events", s.events}, {"Output", s.output}} {
+		if len(part.lines) > 0 {
+			fmt.Fprintf(&b, "\n%s:\n", part.title)
+		}
+		for _, l := range part.lines {
+			b.WriteString("  " + printable(l) + "\n")
+		}
+	}
 	return b.String()
+}
+
+// dot is systemctl's: full for what is as it should be, a cross for what has failed, empty for what is down.
+func dot(s supervisor.Snapshot) string {
+	switch {
+	case s.State == supervisor.StateFailed:
+		return "×"
+	case s.Pid != 0:
+		return "●"
+	}
+	return "○"
+}
+
+// loadedText is which definition is in effect.
+func loadedText(s screen) string {
+	enabled := "enabled"
+	if !s.Enabled {
+		enabled = "disabled"
+	}
+	if s.shown == nil || s.shown.File == "" {
+		return enabled
+	}
+	text := printable(s.shown.File)
+	if s.shown.Error != "" {
+		enabled += "; the file has errors"
+		if s.shown.Definition != "" {
+			enabled += ", what was good last is in effect"
+		}
+	}
+	return text + " (" + enabled + ")"
 }
 
 // stateText is "running (ready, healthy) since …".

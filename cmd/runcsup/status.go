@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -14,8 +15,9 @@ func newStatusCommand(p *program) *cobra.Command {
 		Use:     "status NAME…",
 		Short:   "Show how containers are, and what happened to them",
 		GroupID: groupLook,
-		Long: "Show how containers are: state, process, restarts, how the last instance ended, when the next one starts, and\n" +
-			"what is wrong. With -o json it prints one element of what list prints; of several containers an array." +
+		Long: "Show how containers are: the definition, state, process, restarts, how the last instance ended, when the next one\n" +
+			"starts, probes, what it uses, what is wrong, and what happened and was printed last.\n" +
+			"With -o json it prints one element of what list prints; of several containers an array." +
 			exitStatus(exitFailed, exitNotRunning, exitNoSuchContainer, exitNoDaemon),
 		Args:              wantNames,
 		ValidArgsFunction: p.completeNames(0, anyContainer),
@@ -40,13 +42,13 @@ func runStatus(ctx context.Context, p *program, names []string) error {
 			errs = append(errs, exitError(exitNotRunning))
 		}
 	}
-	if err := p.printStatus(found, len(names) == 1); err != nil {
+	if err := p.printStatus(ctx, c, found, len(names) == 1); err != nil {
 		return err
 	}
 	return p.failed(errs)
 }
 
-func (p *program) printStatus(found []supervisor.Snapshot, single bool) error {
+func (p *program) printStatus(ctx context.Context, c *control.Client, found []supervisor.Snapshot, single bool) error {
 	switch {
 	case p.format == formatJSON && !single:
 		return p.printJSON(found)
@@ -57,7 +59,27 @@ func (p *program) printStatus(found []supervisor.Snapshot, single bool) error {
 	}
 	var screens []string
 	for _, s := range found {
-		screens = append(screens, statusText(s, p.now()))
+		screens = append(screens, statusText(p.look(ctx, c, s), p.now()))
 	}
 	return p.print(strings.Join(screens, "\n"))
+}
+
+// statusEvents and statusLines are how much of what happened and was printed is shown.
+const (
+	statusEvents = 5
+	statusLines  = 10
+)
+
+// look asks for what else is known of a container. What cannot be had is left out: the container may be gone meanwhile.
+func (p *program) look(ctx context.Context, c *control.Client, s supervisor.Snapshot) screen {
+	all := screen{Snapshot: s}
+	if shown, err := c.Show(ctx, s.Name); err == nil {
+		all.shown = &shown
+	}
+	if stats, err := c.Stats(ctx, s.Name); err == nil && len(stats) == 1 {
+		all.usage = &stats[0].Usage
+	}
+	all.events, _ = lastEvents(ctx, c, s.Name, statusEvents, p.now())
+	all.output, _ = lastOutput(ctx, c, s.Name, statusLines)
+	return all
 }

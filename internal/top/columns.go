@@ -193,10 +193,10 @@ func healthCell(r *Row, _ time.Time) (string, tone) {
 		return string(r.Health), bad
 	case r.Health == supervisor.HealthStarting:
 		return string(r.Health), warn
+	case !r.Ready: // also if it is healthy: it is not to be used
+		return "not ready", warn
 	case r.Health == supervisor.HealthHealthy:
 		return string(r.Health), good
-	case !r.Ready:
-		return "not ready", warn
 	}
 	return none, faint
 }

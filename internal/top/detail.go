@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/runcsup/runcsup/internal/usage"
 	"github.com/runcsup/runcsup/internal/words"
 )
 
@@ -84,8 +83,10 @@ func (v *view) drawFacts(c *canvas, y int, row *Row) int {
 		}
 	}
 	if u := row.Usage; u != nil {
-		for _, f := range usageFacts(row, u) {
-			fact(f[0], f[1], plain)
+		for _, f := range words.Usage(u, words.Rates{
+			CPUPercent: row.CPUPercent, ThrottledPercent: row.ThrottledPercent, Read: row.ReadPerSecond, Write: row.WritePerSecond,
+		}) {
+			fact(f.Name, f.Text, plain)
 		}
 	}
 	life := fmt.Sprintf("%d restarts", row.Restarts)
@@ -104,53 +105,6 @@ func (v *view) drawFacts(c *canvas, y int, row *Row) int {
 		fact("Last exit", text, t)
 	}
 	return y
-}
-
-// usageFacts are what a container uses, in words.
-func usageFacts(row *Row, u *usage.Usage) [][2]string {
-	var facts [][2]string
-	add := func(key, format string, args ...any) {
-		facts = append(facts, [2]string{key, fmt.Sprintf(format, args...)})
-	}
-	if cpu := u.CPU; cpu != nil {
-		text := percentOf(row.CPUPercent) + "%"
-		if cpu.Limit > 0 {
-			text += fmt.Sprintf(" of %.4g%%, throttled %s%% of the time", 100*cpu.Limit, percentOf(row.ThrottledPercent))
-		}
-		add("CPU", "%s, %.1fs used (%.1fs in the kernel)", text, cpu.UsageSeconds, cpu.SystemSeconds)
-	}
-	if m := u.Memory; m != nil {
-		text := words.Size(float64(m.WorkingSet))
-		if m.Limit > 0 {
-			text += fmt.Sprintf(" of %s (%.0f%%)", words.Size(float64(m.Limit)), 100*float64(m.WorkingSet)/float64(m.Limit))
-		}
-		if m.Peak > 0 {
-			text += ", peak " + words.Size(float64(m.Peak))
-		}
-		text += fmt.Sprintf(", anonymous %s, cache %s", words.Size(float64(m.RSS)), words.Size(float64(m.Cache)))
-		if m.Swap > 0 {
-			text += ", swap " + words.Size(float64(m.Swap))
-		}
-		if m.OOMKills > 0 {
-			text += fmt.Sprintf(", %d killed for want of it", m.OOMKills)
-		}
-		add("Memory", "%s", text)
-	}
-	if p := u.Pids; p != nil {
-		text := fmt.Sprint(p.Current)
-		if p.Limit > 0 {
-			text += fmt.Sprintf(" of %d", p.Limit)
-		}
-		add("Tasks", "%s", text)
-	}
-	read, written := transferred(u)
-	if read+written > 0 {
-		add("I/O", "read %s (%s/s), written %s (%s/s)", words.Size(read), bytesRate(row.ReadPerSecond), words.Size(written), bytesRate(row.WritePerSecond))
-	}
-	if p := u.Pressure; p != nil {
-		add("Waiting", "%s%% for CPU, %s%% for memory, %s%% for I/O in the last 10s", stalled(p.CPU), stalled(p.Memory), stalled(p.IO))
-	}
-	return facts
 }
 
 // row is the one of a name, nil if there is none any more.

@@ -193,7 +193,7 @@ func TestDetailOfOneThatGoes(t *testing.T) {
 		if text := s.press(tcell.KeyDown, tcell.KeyDown, tcell.KeyEnter); !strings.Contains(text, "nothing is known of it") {
 			t.Error(text)
 		}
-		if text := s.press(tcell.KeyDown); !strings.Contains(text, "Memory    24.0M of 64.0M") || strings.Contains(text, "nothing is known of it") {
+		if text := s.press(tcell.KeyDown); !strings.Contains(text, "Memory    24.0M (38% of the limit, 64.0M)") || strings.Contains(text, "nothing is known of it") {
 			t.Error(text)
 		}
 		s.set(func(f *fake) {

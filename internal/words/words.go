@@ -1,4 +1,4 @@
-// Package words writes durations, moments, sizes and ends of containers as people read them, the same way everywhere.
+// Package words writes durations, moments, sizes, usage and ends of containers as people read them, the same way everywhere.
 //
 // It promises one line of printable text for each. The command line and internal/top call it.
 package words
