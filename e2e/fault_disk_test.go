@@ -180,58 +180,59 @@ func waitRecorded(n *node, c container) {
 	})
 }
 
-// A log directory that cannot be written: what runs goes on. What is to be started cannot, says so, and starts as soon as
-// that is mended.
+// A log directory that cannot be written is trouble for what writes, and says so there. It stops nothing, and nothing is lost
+// of it.
 func TestLogDirReadOnly(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.logs = memoryDisk(n, "1m")
-	const text = "stop: {timeout: 1s}\nrestart: {policy: always, delay: 200ms, maxDelay: 400ms}\n"
+	const text = "stop: {timeout: 1s}\n"
 	n.define("runs", "command: [idle]\n"+text)
-	n.define("dies", "command: [idle]\n"+text)
-	n.define("mute", "command: [idle]\nlog: {driver: none}\n"+text)
 	n.start()
-	was := map[string]container{}
-	for _, name := range []string{"runs", "dies", "mute"} {
-		was[name] = n.waitState(name, "running")
-	}
+	was := n.waitState("runs", "running")
 	troubles["ReadOnly"].begin(n, n.logs)
-	for _, name := range []string{"dies", "mute"} {
-		check(t, syscall.Kill(was[name].Pid, syscall.SIGKILL))
-	}
-	c := n.waitFor("dies", "cannot be started", func(c container) bool { return c.State == "backoff" && c.Error != "" })
-	if c.LastExit.String() != "start-failed/-1/" || !strings.Contains(c.Error, n.logs) {
+	n.define("new", "command: [sh, -c, 'echo begin; exec idle']\n"+text)
+	n.must("reload")
+	c := n.waitFor("new", "runs, and its output has no place", func(c container) bool { return c.State == "running" && c.Error != "" })
+	if !strings.Contains(c.Error, n.logs) || !strings.Contains(c.Error, "read-only") {
 		t.Errorf("there is no place for its output, and it is %s", c.brief())
 	}
-	n.waitFor("mute", "runs again: it needs no log", func(c container) bool { return c.State == "running" && c.Pid != was["mute"].Pid })
-	if c := n.get("runs"); c.Pid != was["runs"].Pid || c.Error != "" {
+	if c := n.get("runs"); c.Pid != was.Pid || c.Error != "" {
 		t.Errorf("nothing happened to it, but it is %s", c.brief())
 	}
 	troubles["ReadOnly"].end(n, n.logs)
-	n.waitFor("dies", "runs", func(c container) bool { return c.State == "running" && c.Error == "" })
+	n.waitOutput("new", "^begin\n$")
+	n.waitFor("new", "has no trouble", func(c container) bool { return c.Error == "" })
 	n.stop()
 }
 
-// A full log directory is trouble for containers that write, but not for those that run, nor for starts.
+// A full log directory holds back what writes, and nothing else: containers run on and are started, and when there is space
+// again every line is there, once and whole.
 func TestLogDirFull(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	n.logs = memoryDisk(n, "1m")
+	n.logs = memoryDisk(n, "2m")
 	const text = "stop: {timeout: 1s}\nrestart: {policy: always, delay: 100ms, maxDelay: 100ms}\n"
-	n.define("writes", "command: [sh, -c, 'trap \"exit 0\" TERM; while :; do date 2>/dev/null; sleep 0.1; done']\n"+text)
+	n.define("writes", "command: [sh, -c, 'trap \"exit 0\" TERM; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo $i of 20000; done; idle']\n"+text)
 	n.define("idles", "command: [idle]\n"+text)
+	fill(n, filepath.Join(n.logs, "ballast"))
 	n.start()
 	writes, idles := n.waitState("writes", "running"), n.waitState("idles", "running")
-	n.waitOutput("writes", "UTC")
-	troubles["Full"].begin(n, n.logs)
+	c := n.waitFor("writes", "has no space for its output", func(c container) bool { return c.Error != "" })
+	if !strings.Contains(c.Error, "no space left") {
+		t.Errorf("the disk for its output is full, and it is %s", c.brief())
+	}
 	check(t, syscall.Kill(idles.Pid, syscall.SIGKILL))
 	n.waitFor("idles", "runs again", func(c container) bool { return c.State == "running" && c.Pid != idles.Pid })
-	if c := n.get("writes"); c.Pid != writes.Pid || c.State != "running" {
-		t.Errorf("the disk with its output is full, and it is %s", c.brief())
+	if out := n.output("writes"); out != "" && !strings.HasSuffix(out, "\n") {
+		t.Errorf("half a line: %q", out[max(0, len(out)-50):])
 	}
-	troubles["Full"].end(n, n.logs)
-	check(t, os.Truncate(filepath.Join(n.logs, "writes.log"), 0))
-	n.waitOutput("writes", "UTC")
+	check(t, os.Remove(filepath.Join(n.logs, "ballast")))
+	n.waitOutput("writes", "\n20000 of 20000\n")
+	numbered(n, n.output("writes"), 20000)
+	if c := n.get("writes"); c.Pid != writes.Pid || c.Error != "" {
+		t.Errorf("the disk has space again, and it is %s", c.brief())
+	}
 	n.stop()
 }
 

@@ -379,10 +379,12 @@ func (n *node) log() string {
 	return string(data)
 }
 
-// output returns what a container has written.
+var criHeader = regexp.MustCompile(`(?m)^[0-9T:.-]+Z (stdout|stderr) [FP] `)
+
+// output returns what a container has written, both streams together, without what the log adds to it.
 func (n *node) output(name string) string {
 	data, _ := os.ReadFile(filepath.Join(n.logs, name+".log"))
-	return string(data)
+	return criHeader.ReplaceAllString(string(data), "")
 }
 
 // waitOutput waits until a container's output has a match of a regular expression, and returns it with its groups.

@@ -139,6 +139,7 @@ func removeCall(ctx context.Context, s *Supervisor, name string, gen uint64, b B
 		ev.err = fmt.Errorf("cannot remove what is left of it: %w", withCause(ctx, err))
 		return result{ev: ev}
 	}
+	s.cfg.Output.Ended(name)
 	var warn error
 	if err := b.Released(); err != nil {
 		warn = fmt.Errorf("cannot clean up after its bundle: %w", err)

@@ -358,6 +358,7 @@ func (s *fakeStore) get(name string) Record { r, _ := s.Load(name); return r }
 type fakeOutput struct{}
 
 func (fakeOutput) Open(string) (stdout, stderr *os.File, err error) { return nil, nil, nil }
+func (fakeOutput) Ended(string)                                     {}
 
 type fakeBundle struct{ path string }
 

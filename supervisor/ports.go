@@ -78,11 +78,14 @@ type ExitStatus struct {
 	MemoryPeak uint64
 }
 
-// Output opens where a container's output goes.
+// Output is where a container's output goes.
 type Output interface {
 	// Open returns files for stdout and stderr, nil for discarded ones. The supervisor closes them when the runtime has
 	// them.
 	Open(name string) (stdout, stderr *os.File, err error)
+	// Ended tells that nothing of the container is running any more, so that its last line is one even without an end. It
+	// does not wait for anything.
+	Ended(name string)
 }
 
 // Monitor finds out how running containers are.

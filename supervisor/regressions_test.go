@@ -223,6 +223,8 @@ func (b countBundle) Released() error { *b.installed = false; return nil }
 
 type noOutput struct{}
 
+func (noOutput) Ended(string) {}
+
 func (noOutput) Open(string) (stdout, stderr *os.File, err error) {
 	return nil, nil, errors.New("no space")
 }

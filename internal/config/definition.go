@@ -26,20 +26,6 @@ type Definition struct {
 	Source  []byte // what was parsed, unchanged
 }
 
-// LogDriver is what receives a container's output.
-type LogDriver string
-
-// The log drivers.
-const (
-	LogFile LogDriver = "file" // a file in the log directory
-	LogNone LogDriver = "none" // nothing: output is discarded
-)
-
-// LogOptions is what a definition says about a container's output.
-type LogOptions struct {
-	Driver LogDriver
-}
-
 // Parse reads one definition. The container's name comes from the file's; the file itself is not opened. An error is of
 // type Errors and has everything that is wrong.
 func Parse(file string, src []byte) (*Definition, error) {
@@ -65,7 +51,7 @@ func Parse(file string, src []byte) (*Definition, error) {
 		Bundle:  bundle.Options{Name: name},
 		Restart: supervisor.DefaultRestartPolicy(),
 		Stop:    supervisor.DefaultStopPolicy(),
-		Log:     LogOptions{Driver: LogFile},
+		Log:     DefaultLogOptions(),
 		Source:  append([]byte(nil), src...),
 	}
 	if root.kind != kindMap {

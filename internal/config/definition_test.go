@@ -36,7 +36,7 @@ func TestDefaults(t *testing.T) {
 			ResetAfter: 10 * time.Minute,
 		},
 		Stop:   supervisor.StopPolicy{Signal: syscall.SIGTERM, Timeout: 10 * time.Second},
-		Log:    LogOptions{Driver: LogFile},
+		Log:    LogOptions{Driver: LogFile, MaxSize: 10485760, MaxFiles: 5},
 		Source: []byte(small),
 	}
 	if !reflect.DeepEqual(d, want) {

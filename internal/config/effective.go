@@ -23,7 +23,7 @@ func (d *Definition) Effective() (json.RawMessage, error) {
 		"enabled": d.Enabled,
 		"restart": effectiveRestart(d.Restart),
 		"stop":    map[string]any{"signal": signalName(d.Stop.Signal), "timeout": shortDuration(d.Stop.Timeout)},
-		"log":     map[string]any{"driver": d.Log.Driver},
+		"log":     effectiveLog(d.Log),
 		"ready":   map[string]any{"on": "started"},
 	}
 	set := func(key string, value any, isSet bool) {

@@ -74,7 +74,8 @@ var good = []string{
 	"health: {liveness: {http: {port: 1, path: '/a%20b?c=d', host: localhost, scheme: https, method: HEAD, headers: {Host: a.example, X-Key: 5}, status: 200-299}, onFailure: stop}}",
 	"health: {liveness: {http: {port: 1, status: 204}}}", "health: {liveness: {grpc: {port: 1, host: 127.0.0.1, service: a.b.C}, onFailure: none}}", "health: {startup: {notify: true, timeout: 5m}}",
 	"health: {startup: {notify: true}, liveness: {notify: true, timeout: 30s, initialDelay: 1m}, readiness: {notify: true}}",
-	"log: file", "log: none", "log: {}", "log: {driver: none}", "enabled: false",
+	"log: file", "log: none", "log: journald", "log: {}", "log: {driver: none}", "log: {driver: journald}",
+	"log: {maxSize: 1MiB}", "log: {maxSize: 20480, maxFiles: 1}", "log: {driver: file, maxFiles: 1000}", "enabled: false",
 }
 
 // bad are lines that spoil small, in ways that the schema sees too.
@@ -112,7 +113,7 @@ var bad = []string{
 	"health: {liveness: {grpc: {service: a}}}", "health: {liveness: {notify: false}}", "health: {liveness: {notify: {}}}", "health: {liveness: {tcp: {port: 1}, successes: 2}}", "health: {startup: {tcp: {port: 1}, successes: 0}}",
 	"health: {liveness: {tcp: {port: 1}, failures: 0}}", "health: {liveness: {tcp: {port: 1}, timeout: 0s}}", "health: {liveness: {tcp: {port: 1}, onFailure: kill}}", "health: {readiness: {tcp: {port: 1}, onFailure: none}}",
 	"health: {liveness: {notify: true, period: 1s}}", "health: {startup: {notify: true, failures: 1}}", "health: {readiness: {notify: true, timeout: 1s}}", "health: {readiness: {notify: true, initialDelay: 1s}}",
-	"log: syslog", "log: journald", "log: {driver: journald}", "log: {maxSize: 1MiB}", "log: {driver: none, maxFiles: 3}", "log: [file]", "enabled: no", "enabled: ~",
+	"log: syslog", "log: {driver: journald, maxFiles: 3}", "log: {maxSize: 20479}", "log: {maxFiles: 0}", "log: {maxFiles: 1001}", "log: {driver: none, maxFiles: 3}", "log: [file]", "enabled: no", "enabled: ~",
 	"image: docker://docker.io/redis", "bundle: /b", "rootfs-archive: /a",
 }
 

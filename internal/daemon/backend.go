@@ -25,6 +25,9 @@ func (d *Daemon) List() []supervisor.Snapshot {
 			list = append(list, e.placeholder())
 		}
 	}
+	for i := range list {
+		d.describeLog(&list[i])
+	}
 	return list
 }
 
@@ -41,6 +44,7 @@ func (e *entry) placeholder() supervisor.Snapshot {
 func (d *Daemon) Get(name string) (supervisor.Snapshot, error) {
 	if s, err := d.supervisor.Get(name); err == nil {
 		d.monitor.describe(&s)
+		d.describeLog(&s)
 		return s, nil
 	}
 	if e := d.catalog.get(name); e != nil {

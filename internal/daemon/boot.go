@@ -96,7 +96,7 @@ func (d *Daemon) bootLastGood(ctx context.Context, e *entry, l config.Loaded) er
 	if err != nil {
 		return err
 	}
-	d.logs.SetDriver(e.name, string(def.Log.Driver))
+	d.setLog(e.name, def.Log)
 	if err := d.supervisor.Add(ctx, d.specOf(def, installed), installedAs(installed)); err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ type Daemon struct {
 	supervisor  *supervisor.Supervisor
 	monitor     *monitor
 	builder     *bundle.Builder
-	logs        *logs.Files
+	logs        *logs.Collector
 	records     *records.Store
 	definitions definitions
 	watcher     *watch.Watcher
@@ -215,12 +215,18 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	why := ""
 	switch {
 	case errors.Is(err, errLeave):
+		d.closeLogs()
 		why, err = err.Error(), nil
 	case errors.Is(err, errReexec):
+		d.closeLogs()
 		d.noteEnd(err.Error(), nil)
 		return err
 	case err == nil:
+		d.settleLogs(ctx)
+		d.closeLogs()
 		err = d.tidy(ctx)
+	default:
+		d.closeLogs()
 	}
 	d.noteEnd(why, err)
 	return err

@@ -17,7 +17,6 @@ import (
 	"github.com/runcsup/runcsup/internal/config"
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/history"
-	"github.com/runcsup/runcsup/internal/logs"
 	"github.com/runcsup/runcsup/internal/notify"
 	"github.com/runcsup/runcsup/internal/records"
 	"github.com/runcsup/runcsup/internal/runtime"
@@ -159,8 +158,7 @@ func (d *Daemon) openStores() (err error) {
 		return err
 	}
 	d.history = history.Open(historyDir(s), d.log, d.nudge)
-	d.logs, err = logs.New(s.LogDir)
-	return err
+	return d.openLogs()
 }
 
 // forgetEarlierBoot clears what a run directory that is not on a tmpfs kept of before a reboot: pids that mean nothing
@@ -178,7 +176,7 @@ func (d *Daemon) forgetEarlierBoot(bootID string) error {
 	case before == bootID:
 		return nil
 	default:
-		for _, dir := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns")} {
+		for _, dir := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), outputDir(s)} {
 			if err := os.RemoveAll(dir); err != nil {
 				return fmt.Errorf("cannot clear the run directory of an earlier boot: %w", err)
 			}
@@ -262,7 +260,7 @@ func (d *Daemon) tidy(ctx context.Context) error {
 		return fmt.Errorf("cannot clean up: %w", err)
 	}
 	errs := []error{d.runtime.RemoveCgroupParent()}
-	for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), filepath.Join(s.RunDir, "boot-id")} {
+	for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), outputDir(s), filepath.Join(s.RunDir, "boot-id")} {
 		errs = append(errs, os.RemoveAll(path))
 	}
 	if err := errors.Join(errs...); err != nil {

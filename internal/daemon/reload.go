@@ -297,7 +297,7 @@ func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) contr
 		d.lookLater(e, err)
 		return d.refuse(ctx, e, l.File, err, def.Bundle.Inputs())
 	}
-	d.logs.SetDriver(e.name, string(def.Log.Driver))
+	d.setLog(e.name, def.Log)
 	if !supervised {
 		change.Action, err = d.addNew(ctx, def, b)
 	} else {
@@ -307,7 +307,7 @@ func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) contr
 	}
 	if err != nil {
 		if current != nil {
-			d.logs.SetDriver(e.name, string(current.Log.Driver))
+			d.setLog(e.name, current.Log)
 		}
 		return d.refuse(ctx, e, l.File, errors.Join(err, b.Discard()), def.Bundle.Inputs())
 	}
@@ -377,7 +377,7 @@ func (d *Daemon) remove(ctx context.Context, e *entry) control.Change {
 		}
 		err = d.records.Delete(e.name)
 	}
-	err = errors.Join(err, d.builder.Remove(e.name), d.definitions.Delete(e.name))
+	err = errors.Join(err, d.builder.Remove(e.name), d.definitions.Delete(e.name), d.forgetLog(ctx, e.name))
 	if err != nil {
 		change.Error = err.Error()
 	}
