@@ -11,8 +11,9 @@ import (
 
 // Config is what an engine needs. The zero value works.
 type Config struct {
-	// MaxNetwork and MaxExec are how many probes by network and by exec run at one time; more wait their turn. 0 is
-	// DefaultMaxNetwork and ExecPerCPU times the number of CPUs.
+	// MaxNetwork and MaxExec are how many probes by network and by exec run at one time; more wait their turn. Of the latter
+	// those that have run for ExecLease do not count any more: what costs is their start. 0 is DefaultMaxNetwork and
+	// ExecPerCPU times the number of CPUs.
 	MaxNetwork int
 	MaxExec    int
 	// Rand returns a number in [0, 1). Nil is math/rand's.
@@ -22,7 +23,8 @@ type Config struct {
 // Default bounds. A probe by network that waits for an answer costs some kilobytes; one by exec starts processes.
 const (
 	DefaultMaxNetwork = 512
-	ExecPerCPU        = 8
+	ExecPerCPU        = 2
+	ExecLease         = 2 * time.Second
 )
 
 // freshSpread is the longest that the first probe of a new instance is put off, so that what was started together is not
@@ -141,6 +143,21 @@ func (e *Engine) laneOf(c *check) *lane {
 
 // run carries one probe out.
 func (e *Engine) run(c *check) {
+	lane, held := e.laneOf(c), true
+	leave := func() { // with the lock held
+		if held {
+			held = false
+			e.leave(lane)
+		}
+	}
+	if lane == &e.exec {
+		lease := time.AfterFunc(ExecLease, func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			leave()
+		})
+		defer lease.Stop()
+	}
 	ctx, cancel := context.WithTimeout(c.watch.ctx, c.spec.Timeout)
 	r := Result{At: time.Now()}
 	r.Outcome, r.Output = c.ask(ctx)
@@ -150,18 +167,22 @@ func (e *Engine) run(c *check) {
 
 	e.mu.Lock()
 	c.busy = false
-	lane := e.laneOf(c)
-	lane.running--
-	if len(lane.waiting) > 0 {
-		next := lane.waiting[0]
-		lane.waiting = slices.Delete(lane.waiting, 0, 1)
-		lane.running++
-		e.spawn(func() { e.run(next) })
-	}
+	leave()
 	taken := c.watch.finished(c, r)
 	e.arm()
 	e.mu.Unlock()
 	if taken && c.watch.target.OnResult != nil {
 		c.watch.target.OnResult(c.role, c.spec.Kind(), r)
+	}
+}
+
+// leave gives a place in a lane to whoever waits for one. The lock is held.
+func (e *Engine) leave(l *lane) {
+	l.running--
+	if len(l.waiting) > 0 {
+		next := l.waiting[0]
+		l.waiting = slices.Delete(l.waiting, 0, 1)
+		l.running++
+		e.spawn(func() { e.run(next) })
 	}
 }

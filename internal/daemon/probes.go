@@ -73,7 +73,9 @@ func (m *monitor) Watch(in supervisor.Instance, report func(supervisor.Report)) 
 		Exec:  i.exec,
 		Netns: func() (*os.File, error) { return runtime.OpenNetns(in.Identity) },
 		OnStatus: func(s health.Status, state health.State) {
-			m.states.save(name, in.Identity, state)
+			if m.watched(name) == i { // what comes late is not to be kept
+				m.states.save(name, in.Identity, state)
+			}
 			report(reportOf(s))
 		},
 		OnResult: func(role health.Role, _ health.Kind, r health.Result) { i.noteResult(role, r) },
@@ -87,6 +89,13 @@ func (m *monitor) Watch(in supervisor.Instance, report func(supervisor.Report)) 
 		i.hear = m.sockets.hear(name, func(pid int) bool { return m.inside.Owns(name, pid) }, i.watch.Notify)
 	}
 	return i.stop
+}
+
+// watched is the instance that is watched under a name, nil if none is.
+func (m *monitor) watched(name string) *watchedInstance {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.watches[name]
 }
 
 func reportOf(s health.Status) supervisor.Report {
@@ -144,9 +153,7 @@ func (i *watchedInstance) noteResult(role health.Role, r health.Result) {
 
 // describe adds what the probes of a container found to its snapshot.
 func (m *monitor) describe(s *supervisor.Snapshot) {
-	m.mu.Lock()
-	i := m.watches[s.Name]
-	m.mu.Unlock()
+	i := m.watched(s.Name)
 	if i == nil || i.in.Identity.Pid != s.Pid {
 		return
 	}
