@@ -68,6 +68,10 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 e2e: build ## tests of the built binary with real runtimes; needs root
 	$(GO) test -count=1 -timeout $(TIMEOUT) ./e2e/...
 
+.PHONY: test-vm
+test-vm: build ## tests in an emulated machine with Linux 6.1 and pure cgroup v2, which is reset meanwhile; 20 minutes
+	tools/test-vm ./runcsup
+
 .PHONY: packages
 packages: build ## dist/*.deb and dist/*.rpm
 	rm -rf dist

@@ -33,8 +33,16 @@ import (
 	"time"
 )
 
-// patience is how long to wait for what has to come, however loaded the machine is.
-const patience = 60 * time.Second
+// patience is how long to wait for what has to come, however loaded the machine is. Where machines are emulated it is more.
+var patience = durationFrom("RUNCSUP_E2E_PATIENCE", 60*time.Second)
+
+// durationFrom is what an environment variable says, or else a default.
+func durationFrom(variable string, otherwise time.Duration) time.Duration {
+	if d, err := time.ParseDuration(os.Getenv(variable)); err == nil {
+		return d
+	}
+	return otherwise
+}
 
 // node is a machine, as far as one daemon is concerned: its directories, its containers, and the daemon if it runs.
 type node struct {

@@ -173,6 +173,11 @@ func TestMachineLeavesNothing(t *testing.T) {
 	t.Run("warden killed", func(t *testing.T) {
 		t.Parallel()
 		name := filepath.Base(baseDir) + "-warden-killed"
+		// What others have mounted is not kept in use.
+		foreign := filepath.Join(baseDir, "foreign")
+		check(t, os.Mkdir(foreign, 0o755))
+		check(t, syscall.Mount("tmpfs", foreign, "tmpfs", 0, ""))
+		t.Cleanup(func() { check(t, syscall.Unmount(foreign, 0)) })
 		ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 		defer cancel()
 		m, err := machine.Boot(ctx, machine.Options{Name: name})
@@ -182,6 +187,9 @@ func TestMachineLeavesNothing(t *testing.T) {
 		var warden int
 		_, err = fmt.Sscan(after, &warden)
 		check(t, err)
+		if mounts := readFile(t, fmt.Sprintf("/proc/%d/mountinfo", warden)); strings.Contains(mounts, foreign) {
+			t.Errorf("the warden keeps file systems of others:\n%s", mounts)
+		}
 		check(t, syscall.Kill(warden, syscall.SIGKILL))
 		if err := m.Close(); err == nil {
 			t.Error("nobody says that the warden was killed")

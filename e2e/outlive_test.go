@@ -74,9 +74,13 @@ func TestContainersOutliveTheDaemon(t *testing.T) {
 	}
 
 	m.waitDaemon(olderVersion)
+	pid = m.mainPid()
 	m.must("dpkg", "-i", m.copyPackage(packagesOf(t, newerVersion).deb))
 	m.waitDaemon(newerVersion)
 	same("upgrade")
+	if m.mainPid() != pid {
+		t.Error("the upgrade restarted the daemon, which had better replaced itself")
+	}
 
 	m.must("systemctl", "stop", "runcsup")
 	m.nothingRuns(first)

@@ -13,6 +13,9 @@ import (
 // The versions of the two packages that the tests have. The older one has a daemon that can be made to hang.
 const olderVersion, newerVersion = "1.0.0", "1.1.0"
 
+// packagesEnv names a directory with a directory of packages for each version, for tests where none can be made.
+const packagesEnv = "RUNCSUP_E2E_PACKAGES"
+
 // packageFiles are the packages of one version.
 type packageFiles struct{ deb, rpm string }
 
@@ -25,13 +28,20 @@ var builtPackages = sync.OnceValues(func() (map[string]packageFiles, error) {
 		tool = "go"
 	}
 	built := map[string]packageFiles{}
+	given := os.Getenv(packagesEnv)
 	for version, tags := range map[string]string{olderVersion: "hang", newerVersion: ""} {
 		dir := filepath.Join(baseDir, "packages-"+version)
+		if given != "" {
+			dir = filepath.Join(given, version)
+		}
 		program := filepath.Join(dir, "runcsup")
 		for _, c := range []*exec.Cmd{
 			exec.CommandContext(ctx, tool, "build", "-buildvcs=false", "-trimpath", "-tags", tags, "-ldflags", "-s -w -X main.version="+version, "-o", program, "../cmd/runcsup"),
 			exec.CommandContext(ctx, "../tools/packages", program, version, dir),
 		} {
+			if given != "" {
+				break
+			}
 			c.Env = append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := c.CombinedOutput(); err != nil {
 				return nil, &buildError{c.String(), out, err}

@@ -94,18 +94,29 @@ func makeCgroups(name string) ([]cgroup, error) {
 				return nil, err
 			}
 		}
-		if err := os.Mkdir(g.Dir, 0o755); err != nil {
+		if err := g.make(); err != nil {
 			return nil, err
-		}
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // v1 has none of them unless told
-			if set, err := os.ReadFile(filepath.Join(parent, file)); err == nil && g.Type == "cgroup" {
-				if err := os.WriteFile(filepath.Join(g.Dir, file), set, 0); err != nil {
-					return nil, err
-				}
-			}
 		}
 	}
 	return all, nil
+}
+
+// make makes the machine's cgroup in this hierarchy.
+func (g cgroup) make() error {
+	if err := os.Mkdir(g.Dir, 0o755); err != nil {
+		return err
+	}
+	if g.Type != "cgroup" {
+		return nil
+	}
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // v1 has none of them unless told
+		if set, err := os.ReadFile(filepath.Join(filepath.Dir(g.Dir), file)); err == nil {
+			if err := os.WriteFile(filepath.Join(g.Dir, file), set, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func ownCgroup() (string, error) {
@@ -150,9 +161,9 @@ func cgroupsOf(name string) (dirs []string) {
 	return dirs
 }
 
-// emptyCgroup removes the cgroups in dir, and dir itself unless it is to be kept. Their processes were killed just now; it
-// may take a moment until the kernel lets go of the last.
-func emptyCgroup(dir string, keep bool) error {
+// removeCgroup removes a cgroup and those in it. Their processes were killed just now; it may take a moment until the kernel
+// lets go of the last.
+func removeCgroup(dir string) error {
 	deadline := time.Now().Add(20 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -162,7 +173,7 @@ func emptyCgroup(dir string, keep bool) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err == nil && e.IsDir() && (path != dir || !keep) {
+			if err == nil && e.IsDir() {
 				dirs = append(dirs, path)
 			}
 			return err

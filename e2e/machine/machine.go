@@ -39,6 +39,7 @@ type Options struct {
 // Machine is a booted machine. Its methods may be called by one goroutine at a time, except for Command and Exec.
 type Machine struct {
 	name     string
+	here     bool // see Here
 	warden   *exec.Cmd
 	commands io.WriteCloser // an end of file is the command to remove everything
 	reports  *bufio.Reader
@@ -86,6 +87,10 @@ func Boot(ctx context.Context, o Options) (*Machine, error) {
 	return m, nil
 }
 
+// Here returns the machine on which the tests themselves run, for tests that run in one of their own. It cannot be reset,
+// rebooted or closed.
+func Here() *Machine { return &Machine{here: true, leader: 1} }
+
 func (m *Machine) startWarden() error {
 	lock, err := register(m.name)
 	if err != nil {
@@ -93,6 +98,7 @@ func (m *Machine) startWarden() error {
 	}
 	defer lock.Close() // the warden has it
 	m.warden = exec.Command("/proc/self/exe")
+	m.warden.Args = []string{wardenName, m.name}
 	if pureV2() && underSystemd() {
 		// The service manager of the outer machine owns the hierarchy: it gives a part of it away.
 		m.warden = exec.Command("systemd-run", "--quiet", "--scope", "--collect", "--unit="+m.name, "--property=Delegate=yes", "/proc/self/exe")
@@ -187,6 +193,11 @@ func (m *Machine) waitBooted(ctx context.Context) error {
 
 // Command returns a command that runs inside, as root, in / and with an environment of its own. It is killed when ctx ends.
 func (m *Machine) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	if m.here {
+		c := exec.CommandContext(ctx, name, args...)
+		c.Env, c.Dir = environment, "/"
+		return c
+	}
 	c := exec.CommandContext(ctx, "nsenter", append([]string{
 		"--target", strconv.Itoa(m.Leader()), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--", name,
 	}, args...)...)

@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +25,9 @@ const (
 	nameEnv     = "RUNCSUP_MACHINE_NAME"
 	cgroupsEnv  = "RUNCSUP_MACHINE_CGROUPS"
 )
+
+// wardenName is what wardens are called in the list of processes, with their machine's name.
+const wardenName = "runcsup-machine-warden"
 
 // Main is to be called first in TestMain of a test that boots machines. It does not return in a warden.
 func Main() {
@@ -76,6 +81,9 @@ func guard(name string) error {
 
 // run boots the machine as often as it wants to, until commands end.
 func run(name string, commands <-chan string, out *json.Encoder) error {
+	if err := leaveMounts(); err != nil {
+		return err
+	}
 	if err := makeDisk(name); err != nil {
 		return err
 	}
@@ -95,9 +103,9 @@ func run(name string, commands <-chan string, out *json.Encoder) error {
 		if err != nil || !again {
 			return err
 		}
-		// The next boot starts as a machine does, with empty cgroups.
+		// The next boot begins with new ones, as they were at first.
 		for _, g := range groups {
-			if err := emptyCgroup(g.Dir, true); err != nil {
+			if err := errors.Join(removeCgroup(g.Dir), g.make()); err != nil {
 				return err
 			}
 		}
@@ -137,6 +145,7 @@ func startBoot(name string, groups []cgroup) (leader int, ended <-chan *os.Proce
 		return 0, nil, err
 	}
 	c := exec.Command("/proc/self/exe")
+	c.Args[0] = wardenName
 	c.Env = []string{stageEnv + "=" + stageBoot, nameEnv + "=" + name, cgroupsEnv + "=" + string(text)}
 	c.Stdout, c.Stderr = os.Stderr, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{
@@ -153,6 +162,26 @@ func startBoot(name string, groups []cgroup) (leader int, ended <-chan *os.Proce
 		done <- c.ProcessState
 	}()
 	return c.Process.Pid, done, nil
+}
+
+// leaveMounts gives up what was mounted when the warden's mount namespace was made and is nothing to it. It would keep file
+// systems of others in use, and tests take whoever has their file systems mounted for one of their containers.
+func leaveMounts() error {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for _, line := range slices.Backward(lines) {
+		point := strings.Fields(line)[4]
+		if point == "/" || point == "/run" || slices.ContainsFunc([]string{"/proc", "/sys", "/dev"}, func(dir string) bool {
+			return point == dir || strings.HasPrefix(point, dir+"/")
+		}) {
+			continue
+		}
+		_ = unix.Unmount(point, unix.MNT_DETACH) // one below another is gone with it; spaces in names are nobody's
+	}
+	return nil
 }
 
 // makeDisk makes the machine's root file system, in the warden's mount namespace: it outlives boots, not the warden.
@@ -181,7 +210,7 @@ func makeDisk(name string) error {
 func remove(name string) error {
 	var errs []error
 	for _, dir := range cgroupsOf(name) {
-		errs = append(errs, emptyCgroup(dir, false))
+		errs = append(errs, removeCgroup(dir))
 	}
 	_ = unix.Unmount(filepath.Join(diskOf(name), "root"), unix.MNT_DETACH) // it may not have been mounted
 	_ = unix.Unmount(diskOf(name), unix.MNT_DETACH)
