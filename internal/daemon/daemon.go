@@ -169,6 +169,7 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	served := make(chan error, 1)
 	server := control.NewServer(d, d.log)
 	if err := d.openWeb(server); err != nil {
+		d.noteEnd("", err)
 		return errors.Join(err, listener.Close())
 	}
 	go func() { served <- server.Serve(serving, listener) }()
@@ -212,7 +213,7 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	d.waitForWork()
 	d.supervisor.Close()
 	d.monitor.Close()
-	why := ""
+	why := "its containers were stopped"
 	switch {
 	case errors.Is(err, errLeave):
 		d.closeLogs()
@@ -227,6 +228,9 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 		err = d.tidy(ctx)
 	default:
 		d.closeLogs()
+	}
+	if err != nil {
+		why = ""
 	}
 	d.noteEnd(why, err)
 	return err
