@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -248,6 +249,13 @@ func TestReboot(t *testing.T) {
 				n.waitOutput(name, "^ran\nran\n$")
 				n.waitState(name, want)
 			}
+			past := n.waitHistory("runs", "boot", "lost", "started")
+			if boot, start := past[len(past)-3], past[len(past)-1]; boot.BootID != "11111111-2222-4333-8444-555555555555" ||
+				!strings.Contains(boot.Why, "without the daemon being told") || start.Cause != "daemon" {
+				t.Errorf("of the reboot its history says %+v", past[len(past)-3:])
+			}
+			n.waitHistory("off", "boot", "lost")
+			n.waitHistory("disabled", "stopped", "boot")
 			if c := n.get("disabled"); c.Enabled {
 				t.Errorf("the reboot made the disabled one %s", c.brief())
 			}
