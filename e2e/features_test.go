@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // dockerCapabilities is docker's default set as the kernel prints it.
@@ -189,12 +191,29 @@ secrets:
 		if !strings.HasPrefix(out, shared+"\nroot:x:0:0") {
 			t.Errorf("network container:server: %s", out)
 		}
-		// Without the other one there is nothing to join; it is tried again.
+		// Without the other one there is nothing to join: it waits for that.
 		n.define("lonely", "command: [idle]\nnetwork: container:none\nrestart: {delay: 1h}")
-		c := n.waitState("lonely", "backoff")
-		if c.LastExit.String() != "start-failed/-1/" || !strings.Contains(c.Error, "none") {
+		c := n.waitState("lonely", "waiting")
+		if !strings.Contains(c.Error, `"none", which has ended`) {
 			t.Errorf("lonely: %s", c.brief())
 		}
+		// The one that is joined takes the other with it, whose network is gone.
+		n.define("server2", "command: [httpd, -f, -p, '8081', -h, /etc]\nrestart: {delay: 100ms}")
+		n.define("joined2", "command: [idle]\nnetwork: container:server2")
+		before := n.waitState("joined2", "running")
+		n.must("kill", "-s", "KILL", "server2")
+		eventually(t, 30*time.Second, "joined2 in the network of the new server2", func() error {
+			c, server := n.get("joined2"), n.get("server2")
+			if c.State != "running" || server.State != "running" || c.Pid == before.Pid {
+				return fmt.Errorf("%s, %s", c.brief(), server.brief())
+			}
+			mine, err1 := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", c.Pid))
+			theirs, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", server.Pid))
+			if mine != theirs {
+				return fmt.Errorf("joined2 is in %s, server2 in %s", mine, theirs)
+			}
+			return errors.Join(err1, err2)
+		})
 	})
 
 	t.Run("cgroup", func(t *testing.T) {

@@ -25,10 +25,15 @@ func (s *Supervisor) Expect(names ...string) {
 	}
 }
 
-// Absent says why a container of that name will not be added now, in words that go with its name: "which …".
+// Absent says why a container of that name will not be added now, in words that go with its name ("whose …"), or with no
+// words that it is not to be expected any more.
 func (s *Supervisor) Absent(name, why string) {
 	s.mu.Lock()
-	if s.containers[name] == nil {
+	switch {
+	case s.containers[name] != nil:
+	case why == "":
+		delete(s.absences, name)
+	default:
 		s.absences[name] = why
 	}
 	s.mu.Unlock()

@@ -28,8 +28,9 @@ func newCheckCommand(p *program) *cobra.Command {
 		Use:     "check [FILE…]",
 		Short:   "Look for errors in definitions, without the daemon",
 		GroupID: groupDefine,
-		Long: "Look for errors in definitions, and in what they name: ready bundles, root file systems, archives, env files.\n" +
-			"Without a file it looks at all in the directory of definitions. Nothing is changed, no daemon is needed." +
+		Long: "Look for errors in definitions, and in what they name: ready bundles, root file systems, archives, env files, and\n" +
+			"other containers, whose definitions lie beside. Without a file it looks at all in the directory of definitions.\n" +
+			"Nothing is changed, no daemon is needed." +
 			exitStatus(exitFailed) + "\n\n1 is for errors in at least one file.",
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return []cobra.Completion{strings.TrimPrefix(config.Extension, ".")}, cobra.ShellCompDirectiveFilterFileExt
@@ -44,6 +45,9 @@ func newCheckCommand(p *program) *cobra.Command {
 func runCheck(ctx context.Context, p *program, o checkOptions, files []string) (err error) {
 	loaded, err := load(o.containers, files)
 	if err != nil {
+		return err
+	}
+	if loaded, err = checkOrder(loaded); err != nil {
 		return err
 	}
 	scratch, err := os.MkdirTemp("", "runcsup-check-")

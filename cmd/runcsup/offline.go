@@ -11,6 +11,7 @@ import (
 
 	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/internal/config"
+	"github.com/runcsup/runcsup/supervisor"
 )
 
 // offlineRunDir is in the output directory of a bundle that was built without the daemon.
@@ -44,6 +45,49 @@ func load(dir string, files []string) ([]config.Loaded, error) {
 		base := filepath.Base(file)
 		loaded[i] = config.Loaded{Name: strings.TrimSuffix(base, filepath.Ext(base)), File: file}
 		loaded[i].Definition, loaded[i].Err = config.LoadFile(file)
+	}
+	return loaded, nil
+}
+
+// checkOrder refuses what is wrong with a definition only because of others: those that were loaded, and those beside them.
+func checkOrder(loaded []config.Loaded) ([]config.Loaded, error) {
+	given := map[string]bool{}
+	c := config.OrderCheck{Definitions: map[string]*config.Definition{}}
+	beside := map[string]supervisor.Order{}
+	for _, one := range loaded {
+		given[one.Name] = true
+		c.Known = append(c.Known, one.Name)
+		if one.Definition != nil {
+			c.Definitions[one.Name] = one.Definition
+		}
+	}
+	dirs := map[string]bool{}
+	for _, one := range loaded {
+		dir := filepath.Dir(one.File)
+		if dirs[dir] {
+			continue
+		}
+		dirs[dir] = true
+		others, err := config.LoadDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range others {
+			if given[other.Name] {
+				continue
+			}
+			c.Known = append(c.Known, other.Name)
+			if other.Definition != nil {
+				beside[other.Name] = other.Definition.Order
+			}
+		}
+	}
+	c.InEffect = func(name string) (supervisor.Order, bool) { o, ok := beside[name]; return o, ok }
+	faults := c.Errors()
+	for i, one := range loaded {
+		if errs := faults[one.Name]; len(errs) > 0 && one.Err == nil {
+			loaded[i].Definition, loaded[i].Err = nil, errs
+		}
 	}
 	return loaded, nil
 }

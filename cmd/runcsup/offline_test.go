@@ -58,9 +58,12 @@ func TestCheck(t *testing.T) {
 		"extension":      {map[string]string{"npd.yml": goodDefinition}, nil, 1, []string{"npd.yml", "npd.yaml"}},
 		"a missing file": {nil, []string{"none.yaml"}, 1, []string{"cannot read DIR/none.yaml: no such file or directory"}},
 		// what only a look at the machine tells
-		"a missing rootfs":     {map[string]string{"npd.yaml": "rootfs: /nonexistent/rootfs\ncommand: [x]\n"}, nil, 1, []string{"DIR/npd.yaml: ", "/nonexistent/rootfs"}},
-		"a missing bundle":     {map[string]string{"npd.yaml": "bundle: /nonexistent/bundle\n"}, nil, 1, []string{"DIR/npd.yaml: ", "/nonexistent/bundle"}},
-		"a network of another": {map[string]string{"npd.yaml": goodDefinition + "network: container:web\n"}, nil, 0, []string{"ok"}},
+		"a missing rootfs":                   {map[string]string{"npd.yaml": "rootfs: /nonexistent/rootfs\ncommand: [x]\n"}, nil, 1, []string{"DIR/npd.yaml: ", "/nonexistent/rootfs"}},
+		"a missing bundle":                   {map[string]string{"npd.yaml": "bundle: /nonexistent/bundle\n"}, nil, 1, []string{"DIR/npd.yaml: ", "/nonexistent/bundle"}},
+		"a network of another":               {map[string]string{"npd.yaml": goodDefinition + "network: container:web\n", "web.yaml": goodDefinition}, []string{"npd.yaml"}, 0, []string{"ok"}},
+		"an unknown container":               {map[string]string{"npd.yaml": goodDefinition + "requires: [wbe]\n", "web.yaml": goodDefinition}, nil, 1, []string{`DIR/npd.yaml:3:12: "requires[0]": there is no container "wbe", did you mean "web"?`, "web.yaml: ok"}},
+		"a cycle":                            {map[string]string{"a.yaml": goodDefinition + "after: [b]\n", "b.yaml": goodDefinition + "after: [a]\n"}, nil, 1, []string{"DIR/a.yaml: ok", "each would wait for the next: b -> a -> b"}},
+		"a cycle that the named file closes": {map[string]string{"a.yaml": goodDefinition + "after: [b]\n", "b.yaml": goodDefinition + "after: [a]\n"}, []string{"a.yaml"}, 1, []string{"each would wait for the next: a -> b -> a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := definitions(t, tt.files)

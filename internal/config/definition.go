@@ -21,6 +21,10 @@ type Definition struct {
 	Bundle  bundle.Options
 	Restart supervisor.RestartPolicy
 	Stop    supervisor.StopPolicy
+	Oneshot bool
+	Ready   supervisor.ReadyPolicy
+	Order   supervisor.Order
+	Namings []Naming       // where Order comes from
 	Health  *health.Probes // nil: none
 	Log     LogOptions
 	Source  []byte // what was parsed, unchanged
@@ -62,6 +66,9 @@ func Parse(file string, src []byte) (*Definition, error) {
 	p.checkSource(root)
 	p.checkNetwork(root, def)
 	p.checkTargets(root, def)
+	p.checkReadiness(root, def)
+	p.checkOneshot(root, def)
+	p.checkOrder(root, def)
 	if err := p.err(); err != nil {
 		return nil, err
 	}
@@ -102,9 +109,9 @@ var definitionKeys = []key[Definition]{
 	{"rlimits", (*problems).rlimits},
 	{"oci", (*problems).oci},
 	{"type", (*problems).serviceType},
-	{"after", laterNames("after")},
-	{"requires", laterNames("requires")},
-	{"bindsTo", laterNames("bindsTo")},
+	{"after", otherContainers(func(d *Definition) *[]string { return &d.Order.After })},
+	{"requires", otherContainers(func(d *Definition) *[]string { return &d.Order.Requires })},
+	{"bindsTo", otherContainers(func(d *Definition) *[]string { return &d.Order.BindsTo })},
 	{"ready", (*problems).ready},
 	{"restart", (*problems).restart},
 	{"stop", func(p *problems, n *node, d *Definition) { readMapping(p, n, stopKeys, &d.Stop) }},

@@ -36,6 +36,7 @@ func TestDefaults(t *testing.T) {
 			ResetAfter: 10 * time.Minute,
 		},
 		Stop:   supervisor.StopPolicy{Signal: syscall.SIGTERM, Timeout: 10 * time.Second},
+		Ready:  supervisor.ReadyPolicy{On: supervisor.ReadyStarted},
 		Log:    LogOptions{Driver: LogFile, MaxSize: 10485760, MaxFiles: 5},
 		Source: []byte(small),
 	}

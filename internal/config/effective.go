@@ -24,13 +24,21 @@ func (d *Definition) Effective() (json.RawMessage, error) {
 		"restart": effectiveRestart(d.Restart),
 		"stop":    map[string]any{"signal": signalName(d.Stop.Signal), "timeout": shortDuration(d.Stop.Timeout)},
 		"log":     effectiveLog(d.Log),
-		"ready":   map[string]any{"on": "started"},
+		"type":    "simple",
 	}
 	set := func(key string, value any, isSet bool) {
 		if isSet {
 			out[key] = value
 		}
 	}
+	if d.Oneshot {
+		out["type"] = "oneshot"
+	} else {
+		out["ready"] = effectiveReady(d.Ready)
+	}
+	set("after", d.Order.After, len(d.Order.After) > 0)
+	set("requires", d.Order.Requires, len(d.Order.Requires) > 0)
+	set("bindsTo", d.Order.BindsTo, len(d.Order.BindsTo) > 0)
 	set("health", effectiveHealth(d.Health), !d.Health.Empty())
 	set("bundle", b.Bundle, b.Bundle != "")
 	set("rootfs", b.Rootfs, b.Rootfs != "")
@@ -56,6 +64,14 @@ func (d *Definition) Effective() (json.RawMessage, error) {
 		return nil, fmt.Errorf("definition of %q: %w", d.Name, err)
 	}
 	return data, nil
+}
+
+func effectiveReady(r supervisor.ReadyPolicy) map[string]any {
+	out := map[string]any{"on": r.On}
+	if r.Timeout > 0 {
+		out["timeout"] = shortDuration(r.Timeout)
+	}
+	return out
 }
 
 // shortDuration is a duration as people write it: 5m, not 5m0s.

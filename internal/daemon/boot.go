@@ -28,6 +28,7 @@ func (d *Daemon) load() ([]config.Loaded, error) {
 	for _, l := range loaded {
 		d.catalog.add(l.Name, l.File)
 		d.booting[l.Name] = make(chan struct{})
+		d.supervisor.Expect(l.Name)
 	}
 	return loaded, nil
 }
@@ -56,12 +57,14 @@ func (d *Daemon) awaitBoot(ctx context.Context, name string) bool {
 // definition is in the supervisor's hands or known to be refused.
 func (d *Daemon) boot(ctx context.Context, loaded []config.Loaded) {
 	var wg sync.WaitGroup
+	s := d.newSurvey(byName(loaded), nil)
 	for _, l := range loaded {
 		wg.Go(func() {
 			defer close(d.booting[l.Name])
 			if e, err := d.catalog.take(ctx, l.Name, l.File); err == nil { // else the daemon is gone
 				defer d.giveBack(e)
-				d.bootOne(ctx, e, reread(l)) // a reload may have been faster
+				d.bootOne(ctx, e, s.reread(l), s) // a reload may have been faster
+				d.noteAbsence(e)
 			}
 		})
 	}
@@ -74,9 +77,9 @@ func (d *Daemon) boot(ctx context.Context, loaded []config.Loaded) {
 // bootOne does for one container what a reload would, but falls back on what was good last: the daemon may have been
 // restarted while somebody was editing. When the daemon is told to stop meanwhile nothing is built any more, but what runs
 // is still taken over, so that it is stopped.
-func (d *Daemon) bootOne(ctx context.Context, e *entry, l config.Loaded) {
+func (d *Daemon) bootOne(ctx context.Context, e *entry, l config.Loaded, s *survey) {
 	if d.building.Err() == nil {
-		change := d.reconcile(d.building, e, l)
+		change := d.reconcile(d.building, e, l, s)
 		if _, _, _, _, supervised := e.view(); supervised || change.Action != control.ActionRefused {
 			return
 		}
@@ -97,7 +100,7 @@ func (d *Daemon) bootLastGood(ctx context.Context, e *entry, l config.Loaded) er
 		return err
 	}
 	d.setLog(e.name, def.Log)
-	if err := d.supervisor.Add(ctx, d.specOf(def, installed), installedAs(installed)); err != nil {
+	if err := d.addWithoutCycle(ctx, d.specOf(def, installed), installedAs(installed)); err != nil {
 		return err
 	}
 	_, _, _, refused, _ := e.view()
@@ -197,7 +200,7 @@ func (d *Daemon) addOrphan(ctx context.Context, e *entry, l config.Loaded) error
 	}
 	off := *def
 	off.Enabled = false
-	if err := d.supervisor.Add(ctx, d.specOf(&off, installed), installedAs(installed)); err != nil {
+	if err := d.addWithoutCycle(ctx, d.specOf(&off, installed), installedAs(installed)); err != nil {
 		return err
 	}
 	e.accept(&off, installed)

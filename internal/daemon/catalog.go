@@ -178,6 +178,7 @@ func (d *Daemon) specOf(def *config.Definition, b *bundle.Prepared) *supervisor.
 	return &supervisor.Spec{
 		Name: def.Name, Enabled: def.Enabled, Hash: b.Hash, Resources: b.Resources, Restart: def.Restart, Stop: def.Stop,
 		Bundle: &watchedBundle{Prepared: b, name: def.Name, notify: def.Bundle.Notify != nil, m: d.monitor}, Health: def.Health,
+		Oneshot: def.Oneshot, Ready: def.Ready, Order: def.Order,
 	}
 }
 

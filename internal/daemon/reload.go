@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -39,13 +40,15 @@ func (d *Daemon) Reload(ctx context.Context, names []string) ([]control.Change, 
 }
 
 func (d *Daemon) reload(ctx context.Context, names []string) ([]control.Change, error) {
-	changes, err := d.each(ctx, names, func(ctx context.Context, l config.Loaded) (control.Change, bool) {
+	changes, err := d.each(ctx, names, func(ctx context.Context, l config.Loaded, s *survey) (control.Change, bool) {
+		s.expect(nil)
 		e, err := d.catalog.take(ctx, l.Name, l.File)
 		if err != nil {
 			return control.Change{Name: l.Name, Action: control.ActionRefused, Error: err.Error()}, true
 		}
 		defer d.giveBack(e)
-		change := d.reconcile(ctx, e, reread(l))
+		change := d.reconcile(ctx, e, s.reread(l), s)
+		d.noteAbsence(e)
 		d.noteChange(change)
 		return change, true
 	})
@@ -57,7 +60,8 @@ func (d *Daemon) reload(ctx context.Context, names []string) ([]control.Change, 
 // applyChanges is a reload because of changed files, of all containers or, if names is not nil, of those. It does not wait
 // for containers that somebody works on; those are looked at again afterwards.
 func (d *Daemon) applyChanges(names map[string]bool) {
-	_, err := d.each(d.ctx, nil, func(ctx context.Context, l config.Loaded) (control.Change, bool) {
+	_, err := d.each(d.ctx, nil, func(ctx context.Context, l config.Loaded, s *survey) (control.Change, bool) {
+		s.expect(names)
 		if names != nil && !names[l.Name] {
 			return control.Change{}, false
 		}
@@ -70,7 +74,8 @@ func (d *Daemon) applyChanges(names map[string]bool) {
 			e.again.Store(true) // it was removed meanwhile: the next look begins anew
 			return control.Change{}, false
 		}
-		change := d.reconcile(ctx, e, reread(l))
+		change := d.reconcile(ctx, e, s.reread(l), s)
+		d.noteAbsence(e)
 		d.noteChange(change)
 		d.logChange(change)
 		return change, true
@@ -111,27 +116,24 @@ func (d *Daemon) takeAgain() map[string]bool {
 
 // Diff tells what Reload would do; see control.Backend.
 func (d *Daemon) Diff(ctx context.Context, names []string) ([]control.Change, error) {
-	return d.each(ctx, names, func(ctx context.Context, l config.Loaded) (control.Change, bool) {
+	return d.each(ctx, names, func(ctx context.Context, l config.Loaded, s *survey) (control.Change, bool) {
 		e := d.catalog.get(l.Name)
 		if e == nil {
 			e = newEntry(l.Name, l.File)
 		}
-		return d.foresee(ctx, e, l), true
+		return d.foresee(ctx, e, s.judge(l), s), true
 	})
 }
 
 // each calls f for every container that has a file or had one, side by side, and returns the changes sorted by name.
 // f may leave a container out.
-func (d *Daemon) each(ctx context.Context, names []string, f func(context.Context, config.Loaded) (control.Change, bool)) ([]control.Change, error) {
+func (d *Daemon) each(ctx context.Context, names []string, f func(context.Context, config.Loaded, *survey) (control.Change, bool)) ([]control.Change, error) {
 	loaded, err := config.LoadDir(d.settings.Containers)
 	if err != nil {
 		// Nothing is removed because a directory cannot be read.
 		return nil, &control.Error{Code: control.CodeRefused, Message: err.Error(), Hint: "all containers are left as they are; make the directory readable, then reload"}
 	}
-	files := map[string]config.Loaded{}
-	for _, l := range loaded {
-		files[l.Name] = l
-	}
+	files := byName(loaded)
 	for _, name := range names {
 		if _, there := files[name]; !there && d.catalog.get(name) == nil {
 			return nil, noSuch(name)
@@ -143,31 +145,35 @@ func (d *Daemon) each(ctx context.Context, names []string, f func(context.Contex
 			files[e.name] = config.Loaded{Name: e.name, File: file, Err: errGone}
 		}
 	}
-	var (
-		wg      sync.WaitGroup
-		mu      sync.Mutex
-		changes []control.Change
-	)
-	for name, l := range files {
-		if len(names) > 0 && !slices.Contains(names, name) {
-			continue
+	s := d.newSurvey(files, names)
+	changes := map[string]control.Change{}
+	var mu sync.Mutex // guards changes
+	look := func(names []string) {
+		var wg sync.WaitGroup
+		for _, name := range names {
+			wg.Go(func() {
+				c, ok := f(ctx, files[name], s)
+				if !ok {
+					return
+				}
+				if c.Why == nil {
+					c.Why = []string{}
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				changes[name] = c
+			})
 		}
-		wg.Go(func() {
-			c, ok := f(ctx, l)
-			if !ok {
-				return
-			}
-			if c.Why == nil {
-				c.Why = []string{}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			changes = append(changes, c)
-		})
+		wg.Wait()
 	}
-	wg.Wait()
-	slices.SortFunc(changes, func(a, b control.Change) int { return strings.Compare(a.Name, b.Name) })
-	return changes, nil
+	about := names
+	if len(names) == 0 {
+		about = slices.Collect(maps.Keys(files))
+	}
+	slices.Sort(about)
+	look(slices.Compact(about))
+	look(s.takeAgain())
+	return slices.SortedFunc(maps.Values(changes), func(a, b control.Change) int { return strings.Compare(a.Name, b.Name) }), nil
 }
 
 // reread reads a file again: while the entry's turn was awaited it may have changed, or come back.
@@ -254,6 +260,11 @@ func settingsChanges(a, b *config.Definition) []string {
 		{"health", reflect.DeepEqual(a.Health, b.Health)},
 		{"log", a.Log == b.Log},
 		{"enabled", a.Enabled == b.Enabled},
+		{"type", a.Oneshot == b.Oneshot},
+		{"after", slices.Equal(a.Order.After, b.Order.After)},
+		{"requires", slices.Equal(a.Order.Requires, b.Order.Requires)},
+		{"bindsTo", slices.Equal(a.Order.BindsTo, b.Order.BindsTo)},
+		{"ready", a.Ready == b.Ready},
 	} {
 		if !s.same {
 			why = append(why, s.key)
@@ -263,8 +274,11 @@ func settingsChanges(a, b *config.Definition) []string {
 }
 
 // reconcile brings one container in line with its file. It is called in the entry's turn.
-func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) control.Change {
+func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded, s *survey) control.Change {
 	if errors.Is(l.Err, errGone) {
+		if err := s.needed(e); err != nil {
+			return d.refuse(ctx, e, l.File, err, nil)
+		}
 		return d.remove(ctx, e)
 	}
 	if l.Err != nil {
@@ -309,7 +323,10 @@ func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded) contr
 		if current != nil {
 			d.setLog(e.name, current.Log)
 		}
-		return d.refuse(ctx, e, l.File, errors.Join(err, b.Discard()), def.Bundle.Inputs())
+		if _, cyclic := errors.AsType[*supervisor.CycleError](err); cyclic {
+			s.note(e.name)
+		}
+		return d.refuse(ctx, e, l.File, errors.Join(inWords(def, err), b.Discard()), def.Bundle.Inputs())
 	}
 	e.accept(def, b)
 	if old != nil {
@@ -388,10 +405,14 @@ func (d *Daemon) remove(ctx context.Context, e *entry) control.Change {
 }
 
 // foresee says what reconcile would do.
-func (d *Daemon) foresee(ctx context.Context, e *entry, l config.Loaded) control.Change {
+func (d *Daemon) foresee(ctx context.Context, e *entry, l config.Loaded, s *survey) control.Change {
 	_, _, b, _, supervised := e.view()
 	change := control.Change{Name: e.name}
 	if errors.Is(l.Err, errGone) {
+		if err := s.needed(e); err != nil {
+			change.Action, change.Error = control.ActionRefused, err.Error()
+			return change
+		}
 		change.Action, change.Why = control.ActionRemoved, []string{"its definition is gone"}
 		return change
 	}

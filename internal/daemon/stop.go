@@ -139,7 +139,7 @@ func (d *Daemon) stop(signals <-chan os.Signal, why string, taken <-chan struct{
 	d.log.Info("stopping all containers", "signal", why)
 	d.tell(d.notifier.Stopping("Stopping all containers"))
 	done := make(chan error, 1)
-	limit := d.longestStop() + stopReserve
+	limit := d.supervisor.StopBound() + stopReserve
 	ctx, cancel := context.WithTimeoutCause(d.ctx, limit, fmt.Errorf("not all were down after %s", limit))
 	defer cancel()
 	d.spawn(func() {
@@ -175,17 +175,7 @@ func (d *Daemon) stop(signals <-chan os.Signal, why string, taken <-chan struct{
 	}
 }
 
-// longestStop is the longest stop timeout of all containers.
-func (d *Daemon) longestStop() (longest time.Duration) {
-	for _, e := range d.catalog.all() {
-		if _, def, _, _, _ := e.view(); def != nil {
-			longest = max(longest, def.Stop.Timeout)
-		}
-	}
-	return longest
-}
-
-// stopReserve is what a stop may take beyond the longest stop timeout: for SIGKILL, and for a runtime that hangs. A
+// stopReserve is what a stop may take beyond the stop timeouts of those that end one after the other: for SIGKILL, and for a runtime that hangs. A
 // container that is not down by then has a process that the kernel cannot end.
 const stopReserve = 2 * time.Minute
 
