@@ -202,7 +202,7 @@ real() { REAL "$@"; }
 hang() { trap '' TERM INT; while :; do DIR/sleep 86399; done; }
 verb=
 for last; do
-	case $last in run|delete|state|kill|update) verb=${verb:-$last};; esac
+	case $last in run|delete|state|kill|update|exec) verb=${verb:-$last};; esac
 	if [ "$before" = --pid-file ]; then pidfile=$last; fi
 	before=$last
 done

@@ -260,3 +260,46 @@ func TestProbesAreReloaded(t *testing.T) {
 	}
 	n.stop()
 }
+
+// A runtime that hangs or fails says nothing about a container: its probe is unknown, and costs it and others nothing.
+func TestProbeThatCannotBeCarriedOut(t *testing.T) {
+	t.Parallel()
+	n := newFaultyNode(t)
+	n.define("app", "command: [idle]\nstop: {timeout: 1s}\nhealth: {liveness: {exec: ['true'], period: 300ms, timeout: 5s, failures: 1}}")
+	n.start()
+	before := n.waitHealth("app", "healthy")
+	pids := n.othersRun()
+	for _, fault := range []struct{ script, says string }{
+		{"hang", "did not end in time"},
+		{`echo '{"level":"error","msg":"cgroups are on fire"}' >> "$(echo "$@" | sed 's/.*--log \([^ ]*\).*/\1/')"; exit 1`, "cgroups are on fire"},
+	} {
+		n.spoil("app", "exec", fault.script)
+		eventually(t, patience, "its probe is unknown", func() error {
+			p := n.probes("app")["liveness"]
+			if last := p.Results[len(p.Results)-1]; last.Outcome != "unknown" || !strings.Contains(last.Output, fault.says) {
+				return fmt.Errorf("last is %+v", last)
+			}
+			return nil
+		})
+		if c := n.get("app"); c.Pid != before.Pid || c.Health != "healthy" || !c.Ready {
+			t.Errorf("%s: %s, health %s, ready %v", fault.says, c.brief(), c.Health, c.Ready)
+		}
+		n.othersWork(pids)
+		n.mend("app")
+		eventually(t, patience, "it is carried out again", func() error {
+			p := n.probes("app")["liveness"]
+			if last := p.Results[len(p.Results)-1]; last.Outcome != "success" {
+				return fmt.Errorf("last is %+v", last)
+			}
+			return nil
+		})
+	}
+	n.spoil("app", "exec", "touch "+filepath.Join(n.dir, "hangs")+"; hang")
+	eventually(t, patience, "a probe hangs", func() error {
+		_, err := os.Stat(filepath.Join(n.dir, "hangs"))
+		return err
+	})
+	n.must("stop", "app")
+	n.nothingOf("app")
+	n.stop()
+}
