@@ -172,11 +172,11 @@ func wholeFiles(n *node, dir string) {
 func waitRecorded(n *node, c container) {
 	n.Helper()
 	eventually(n, patience, c.Name+" is on record", func() error {
-		text := readFile(n, filepath.Join(n.state, "records", c.Name+".json"))
-		if !strings.Contains(text, fmt.Sprint(c.Pid)) {
-			return errors.New(text)
+		text, err := os.ReadFile(filepath.Join(n.state, "records", c.Name+".json"))
+		if err == nil && !strings.Contains(string(text), fmt.Sprint(c.Pid)) {
+			err = errors.New(string(text))
 		}
-		return nil
+		return err
 	})
 }
 
