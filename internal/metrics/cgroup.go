@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/runcsup/runcsup/internal/usage"
 	"github.com/runcsup/runcsup/supervisor"
@@ -21,6 +22,12 @@ type cgroupCollector struct {
 	devices *deviceNames
 	descriptors
 
+	mu     sync.Mutex
+	places map[string]place // of the last scrape, by name
+
+	total                  *dto.LabelPair
+	allFaults, majorFaults []*dto.LabelPair
+
 	startTime, oomEvents                                          *prometheus.Desc
 	cpu, cpuUser, cpuSystem, periods, throttled, throttledSeconds *prometheus.Desc
 	quota, period                                                 *prometheus.Desc
@@ -33,7 +40,12 @@ type cgroupCollector struct {
 }
 
 func newCgroupCollector(cfg Config, t *tallies) *cgroupCollector {
-	c := &cgroupCollector{list: cfg.List, cgroup: cfg.Cgroup, image: cfg.Image, tallies: t, devices: newDeviceNames()}
+	c := &cgroupCollector{
+		list: cfg.List, cgroup: cfg.Cgroup, image: cfg.Image, tallies: t, devices: newDeviceNames(),
+		total:       label("cpu", "total"),
+		allFaults:   []*dto.LabelPair{label("failure_type", "pgfault"), label("scope", "hierarchy")},
+		majorFaults: []*dto.LabelPair{label("failure_type", "pgmajfault"), label("scope", "hierarchy")},
+	}
 	desc := func(name, help string, more ...string) *prometheus.Desc {
 		return c.desc("container_"+name, help, append([]string{"id", "name", "image"}, more...)...)
 	}
@@ -80,9 +92,35 @@ func newCgroupCollector(cfg Config, t *tallies) *cgroupCollector {
 	return c
 }
 
+// place is where the cgroup of an instance is. It stays there for as long as the instance lives.
+type place struct {
+	pid    int
+	cgroup usage.Cgroup
+}
+
+// locate finds the cgroups of the running containers. What was found before is not looked for again.
+func (c *cgroupCollector) locate(list []supervisor.Snapshot) map[string]place {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found := make(map[string]place, len(list))
+	for _, s := range list {
+		if s.Pid == 0 {
+			continue
+		}
+		one, known := c.places[s.Name]
+		if !known || one.pid != s.Pid {
+			one = place{s.Pid, c.cgroup(s.Name)}
+		}
+		found[s.Name] = one
+	}
+	c.places = found
+	return found
+}
+
 // Collect reads the cgroups side by side: most of the time is the kernel's.
 func (c *cgroupCollector) Collect(ch chan<- prometheus.Metric) {
 	list := c.list()
+	places := c.locate(list)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(list)) {
@@ -94,7 +132,7 @@ func (c *cgroupCollector) Collect(ch chan<- prometheus.Metric) {
 					return
 				}
 				if s := list[i]; s.Pid != 0 {
-					c.collect(ch, &r, s)
+					c.collect(ch, &r, s, places[s.Name].cgroup)
 				}
 			}
 		})
@@ -102,12 +140,12 @@ func (c *cgroupCollector) Collect(ch chan<- prometheus.Metric) {
 	wg.Wait()
 }
 
-func (c *cgroupCollector) collect(ch chan<- prometheus.Metric, r *usage.Reader, s supervisor.Snapshot) {
-	u, err := r.Read(c.cgroup(s.Name))
+func (c *cgroupCollector) collect(ch chan<- prometheus.Metric, r *usage.Reader, s supervisor.Snapshot, cgroup usage.Cgroup) {
+	u, err := r.Read(cgroup)
 	if err != nil {
 		return // it has ended meanwhile
 	}
-	to := target{ch: ch, labels: []string{u.Cgroup, s.Name, c.image(s.Name)}}
+	to := target{ch, []*dto.LabelPair{label("id", u.Cgroup), label("image", c.image(s.Name)), label("name", s.Name)}}
 	if s.StartedAt != nil {
 		to.gauge(c.startTime, unix(*s.StartedAt))
 	}
@@ -118,11 +156,11 @@ func (c *cgroupCollector) collect(ch chan<- prometheus.Metric, r *usage.Reader, 
 		to.gauge(c.threadsMax, float64(u.Pids.Limit))
 	}
 	for _, d := range u.IO {
-		name := c.devices.name(d.Major, d.Minor)
-		to.counter(c.readBytes, float64(d.ReadBytes), name)
-		to.counter(c.writeBytes, float64(d.WriteBytes), name)
-		to.counter(c.reads, float64(d.Reads), name)
-		to.counter(c.writes, float64(d.Writes), name)
+		disk := to.with(label("device", c.devices.name(d.Major, d.Minor)))
+		disk.counter(c.readBytes, float64(d.ReadBytes))
+		disk.counter(c.writeBytes, float64(d.WriteBytes))
+		disk.counter(c.reads, float64(d.Reads))
+		disk.counter(c.writes, float64(d.Writes))
 	}
 	if p := u.Pressure; p != nil {
 		to.stall(p.CPU, c.cpuWaiting, c.cpuStalled)
@@ -135,7 +173,7 @@ func (c *cgroupCollector) collectCPU(to target, u *usage.CPU) {
 	if u == nil {
 		return
 	}
-	to.counter(c.cpu, u.UsageSeconds, "total")
+	to.with(c.total).counter(c.cpu, u.UsageSeconds)
 	to.counter(c.cpuUser, u.UserSeconds)
 	to.counter(c.cpuSystem, u.SystemSeconds)
 	quota, period := u.Quota()
@@ -163,28 +201,14 @@ func (c *cgroupCollector) collectMemory(to target, m *usage.Memory, name string)
 	to.gauge(c.cache, float64(m.Cache))
 	to.gauge(c.mapped, float64(m.MappedFile))
 	to.gauge(c.swap, float64(m.Swap))
-	send(to.ch, c.failcnt, prometheus.UntypedValue, float64(m.LimitHits), to.labels...) // a counter by a name that is none's
+	to.untyped(c.failcnt, float64(m.LimitHits)) // a counter by a name that is none's
 	active, inactive := m.File()
 	to.gauge(c.activeFile, float64(active))
 	to.gauge(c.inactiveFile, float64(inactive))
-	to.counter(c.faults, float64(m.Faults), "pgfault", "hierarchy")
-	to.counter(c.faults, float64(m.MajorFault), "pgmajfault", "hierarchy")
+	to.with(c.allFaults...).counter(c.faults, float64(m.Faults))
+	to.with(c.majorFaults...).counter(c.faults, float64(m.MajorFault))
 	to.gauge(c.memoryLimit, float64(m.Limit))
 	to.counter(c.oomEvents, float64(c.tallies.oom(name, m.OOMKills)))
-}
-
-// target is where the metrics of one container go.
-type target struct {
-	ch     chan<- prometheus.Metric
-	labels []string // id, name, image
-}
-
-func (t target) gauge(d *prometheus.Desc, v float64, more ...string) {
-	send(t.ch, d, prometheus.GaugeValue, v, append(t.labels, more...)...)
-}
-
-func (t target) counter(d *prometheus.Desc, v float64, more ...string) {
-	send(t.ch, d, prometheus.CounterValue, v, append(t.labels, more...)...)
 }
 
 func (t target) stall(s *usage.Stall, waiting, stalled *prometheus.Desc) {

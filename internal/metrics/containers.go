@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/runcsup/runcsup/supervisor"
 )
@@ -27,6 +28,7 @@ type containerCollector struct {
 	list    func() []supervisor.Snapshot
 	tallies *tallies
 	descriptors
+	stateLabels, healthLabels, reasonLabels []*dto.LabelPair
 
 	state, ready, health, enabled, adopted, problem   *prometheus.Desc
 	restarts, starts, startFailures, adoptions, exits *prometheus.Desc
@@ -34,7 +36,10 @@ type containerCollector struct {
 }
 
 func newContainerCollector(cfg Config, t *tallies) *containerCollector {
-	c := &containerCollector{list: cfg.List, tallies: t}
+	c := &containerCollector{
+		list: cfg.List, tallies: t,
+		stateLabels: words("state", states), healthLabels: words("health", healths), reasonLabels: words("reason", reasons),
+	}
 	c.state = c.desc("runcsup_container_state", "1 for the state that the container is in, 0 for the others.", "name", "state")
 	c.ready = c.desc("runcsup_container_ready", "1 when the container is ready, else 0.", "name")
 	c.health = c.desc("runcsup_container_health", "1 for the verdict of the container's probes, 0 for the others; none: it has no probes.", "name", "health")
@@ -60,41 +65,36 @@ func (c *containerCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (c *containerCollector) collect(ch chan<- prometheus.Metric, s supervisor.Snapshot) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		send(ch, d, prometheus.GaugeValue, v, labels...)
+	to := target{ch, []*dto.LabelPair{label("name", s.Name)}}
+	for i, state := range states {
+		to.with(c.stateLabels[i]).gauge(c.state, truth(s.State == state))
 	}
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		send(ch, d, prometheus.CounterValue, float64(v), labels...)
+	for i, health := range healths {
+		to.with(c.healthLabels[i]).gauge(c.health, truth(s.Health == health))
 	}
-	for _, state := range states {
-		gauge(c.state, truth(s.State == state), s.Name, string(state))
-	}
-	for _, health := range healths {
-		gauge(c.health, truth(s.Health == health), s.Name, string(health))
-	}
-	gauge(c.ready, truth(s.Ready), s.Name)
-	gauge(c.enabled, truth(s.Enabled), s.Name)
-	gauge(c.adopted, truth(s.Adopted), s.Name)
-	gauge(c.problem, truth(s.Error != ""), s.Name)
+	to.gauge(c.ready, truth(s.Ready))
+	to.gauge(c.enabled, truth(s.Enabled))
+	to.gauge(c.adopted, truth(s.Adopted))
+	to.gauge(c.problem, truth(s.Error != ""))
 
 	t := c.tallies.read(s.Name)
-	counter(c.restarts, t.restarts, s.Name)
-	counter(c.starts, t.starts, s.Name)
-	counter(c.startFailures, t.startFailures, s.Name)
-	counter(c.adoptions, t.adoptions, s.Name)
-	for _, reason := range reasons {
-		counter(c.exits, t.exits[reason], s.Name, string(reason))
+	to.counter(c.restarts, float64(t.restarts))
+	to.counter(c.starts, float64(t.starts))
+	to.counter(c.startFailures, float64(t.startFailures))
+	to.counter(c.adoptions, float64(t.adoptions))
+	for i, reason := range reasons {
+		to.with(c.reasonLabels[i]).counter(c.exits, float64(t.exits[reason]))
 	}
 
 	if e := s.LastExit; e != nil {
 		if e.Code >= 0 {
-			gauge(c.exitCode, float64(e.Code), s.Name)
+			to.gauge(c.exitCode, float64(e.Code))
 		}
-		gauge(c.exitInfo, 1, s.Name, string(e.Reason), e.Signal)
-		gauge(c.exitTime, unix(e.At), s.Name)
+		to.with(label("reason", string(e.Reason)), label("signal", e.Signal)).gauge(c.exitInfo, 1)
+		to.gauge(c.exitTime, unix(e.At))
 	}
 	if s.NextStartAt != nil {
-		gauge(c.nextStart, unix(*s.NextStartAt), s.Name)
+		to.gauge(c.nextStart, unix(*s.NextStartAt))
 	}
 }
 
@@ -111,15 +111,6 @@ func (d *descriptors) Describe(ch chan<- *prometheus.Desc) {
 	for _, one := range d.all {
 		ch <- one
 	}
-}
-
-// send makes one metric. One that is invalid (a name that is not UTF-8) is left out of the scrape, and reported.
-func send(ch chan<- prometheus.Metric, d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
-	m, err := prometheus.NewConstMetric(d, kind, v, labels...)
-	if err != nil {
-		m = prometheus.NewInvalidMetric(d, err)
-	}
-	ch <- m
 }
 
 func truth(b bool) float64 {

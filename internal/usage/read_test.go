@@ -30,8 +30,7 @@ var filesV2 = map[string]string{
 // The same on cgroup v1, where each controller has a directory.
 var filesV1 = map[string]string{
 	"cpuacct/cpuacct.usage":                           "2500000000\n",
-	"cpuacct/cpuacct.usage_user":                      "2000000000\n",
-	"cpuacct/cpuacct.usage_sys":                       "500000000\n",
+	"cpuacct/cpuacct.stat":                            "user 200\nsystem 50\n",
 	"cpu/cpu.stat":                                    "nr_periods 30\nnr_throttled 12\nthrottled_time 1250000000\n",
 	"cpu/cpu.cfs_quota_us":                            "50000\n",
 	"cpu/cpu.cfs_period_us":                           "100000\n",
