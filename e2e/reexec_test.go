@@ -120,7 +120,7 @@ func TestReexec(t *testing.T) {
 
 // A container that ends while the daemon cannot look, because its program is being replaced, leaves a zombie that only its
 // parent can ask. The same program is stopped in its tracks here, between two of its lives.
-func TestExitsDuringReexec(t *testing.T) {
+func TestReexecKeepsExits(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.ownProgram()
