@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
-	goruntime "runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +65,8 @@ type Daemon struct {
 	bootID      string
 	builds      *supervisor.Slots // places for heavy work on bundles
 	askUnit     func(context.Context) (notify.Unit, error)
+	askJob      func(ctx context.Context, unit string) (job string, err error)
+	unit        atomic.Pointer[string] // systemd's name for this daemon, once it is known
 
 	ctx    context.Context // ends when the daemon has nothing more to do
 	cancel context.CancelFunc
@@ -78,11 +78,13 @@ type Daemon struct {
 	locks map[string]*records.DirLock // by directory
 
 	// What replaces this daemon.
-	program   Program
-	replacing atomic.Bool
-	replace   chan os.FileInfo // a program that was tried
-	successor os.FileInfo      // the one that it is to be
-	kept      *os.File         // the control socket, for that
+	program Program
+	// checkTimeout is for a program to say whether it can take over.
+	checkTimeout time.Duration
+	replacing    atomic.Bool
+	replace      chan os.FileInfo // a program that was tried
+	successor    os.FileInfo      // the one that it is to be
+	kept         *os.File         // the control socket, for that
 
 	// Containers that could not be looked at because somebody worked on them.
 	againMu   sync.Mutex
@@ -91,65 +93,6 @@ type Daemon struct {
 	booting   map[string]chan struct{} // closed when the first look at a container is over; by name, not changed after load
 	nudged    chan struct{}            // something that the status line shows has changed
 	pings     chan chan struct{}       // answered by the main loop
-}
-
-// Run is the daemon's life: it returns nil after an orderly end by SIGTERM or SIGINT.
-func Run(ctx context.Context, o Options) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	hangSignal(signals)
-	defer signal.Stop(signals)
-	ctx = context.WithoutCancel(ctx)
-	for {
-		d := newDaemon(ctx, o)
-		err := d.live(ctx, o, signals)
-		if !errors.Is(err, errReexec) {
-			return err
-		}
-		o.Handover = d.handOver()
-		err = d.execute(o.Handover, o, signals)
-		o.Handover.Error = err.Error()
-		d.log.Error("the daemon cannot be replaced, and the program that runs goes on", "error", err)
-	}
-}
-
-func newDaemon(ctx context.Context, o Options) *Daemon {
-	d := &Daemon{
-		settings: o.Settings, version: o.Version, log: o.Log, watchdog: o.Environment.Watchdog, catalog: newCatalog(),
-		builds: supervisor.NewSlots(goruntime.NumCPU(), buildLease), nudged: make(chan struct{}, 1), lookAgain: make(chan struct{}, 1), pings: make(chan chan struct{}),
-		askUnit: notify.AskUnit, program: o.Program, replace: make(chan os.FileInfo), locks: map[string]*records.DirLock{},
-	}
-	if o.Handover != nil {
-		d.version.Reexecs, d.version.ReexecError = o.Handover.Reexecs, o.Handover.Error
-	}
-	d.ctx, d.cancel = context.WithCancel(ctx)
-	d.building, d.stopBuilding = context.WithCancel(d.ctx)
-	return d
-}
-
-// live is everything between the first and the last. After errReexec it is left to the caller what is handed over.
-func (d *Daemon) live(ctx context.Context, o Options, signals <-chan os.Signal) (err error) {
-	defer d.cancel()
-	defer d.stopBuilding()
-	defer func() {
-		if !errors.Is(err, errReexec) {
-			d.descriptors.Close()
-			d.unlock()
-		}
-	}()
-	listener, err := d.open(o)
-	if err != nil {
-		return err
-	}
-	d.sweeper = runtime.NewSweeper(d.runtime, sweepAge(d.settings))
-	if o.Handover != nil {
-		o.Handover.close()
-		if err := d.sweeper.Inherit(); err != nil {
-			d.log.Warn("commands in containers, of the program before, may stand as zombies for a while", "error", err)
-		}
-		d.spawn(d.heedMissedSignal)
-	}
-	return d.run(ctx, listener, signals)
 }
 
 // spawn runs f in a goroutine that the daemon waits for before it ends.
@@ -182,7 +125,7 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 		d.runtime.DropKept(func(name string) bool { return d.catalog.get(name) != nil }, "out.", "err.", notifyPrefix)
 		close(taken)
 	})
-	d.spawn(d.learnDescriptorLimit)
+	d.spawn(d.learnUnit)
 	d.spawn(func() { d.sweeper.Run(d.ctx) })
 	if d.settings.Watch {
 		d.spawn(func() { _ = d.watcher.Run(d.ctx) }) // its error is the context's

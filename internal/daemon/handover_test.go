@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -154,5 +156,41 @@ func TestCheckState(t *testing.T) {
 	}
 	if _, err := json.Marshal(check); err != nil {
 		t.Error(err)
+	}
+}
+
+// Only a runcsup that says that it can take over may; whatever else is there is refused in time, and leaves no process.
+func TestPrograms(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "runcsup")
+	d := &Daemon{program: Program{Path: file, Args: []string{file, "daemon", "--config", "x"}}, checkTimeout: 500 * time.Millisecond}
+	d.settings.StateDir, d.settings.RunDir = "/s", "/r"
+	answer := func(handover int, state, run string) string {
+		return fmt.Sprintf("echo '{\"program\":\"runcsup\",\"version\":{\"version\":\"2\"},\"handover\":%d,\"stateDir\":%q,\"runDir\":%q}'", handover, state, run)
+	}
+	for name, c := range map[string]struct{ script, want string }{
+		"good":              {"[ \"$*\" = 'daemon --config x --check-state' ] && " + answer(handoverVersion, "/s", "/r"), ""},
+		"of the future":     {answer(handoverVersion+1, "/s", "/r"), ""},
+		"too old":           {answer(handoverVersion-1, "/s", "/r"), "is too old"},
+		"other directories": {answer(handoverVersion, "/other", "/r"), "/other"},
+		"fails":             {"echo cannot read >&2; exit 1", "cannot read"},
+		"fails in silence":  {"exit 3", "exit status 3"},
+		"says nothing":      {"exit 0", "is no runcsup"},
+		"another program":   {"echo '{\"program\":\"other\"}'", "is no runcsup"},
+		"talks for ever":    {"exec yes", "no answer within"},
+		"hangs":             {"exec sleep 1000", "no answer within"},
+		"leaves a child":    {"sleep 1000 & " + answer(handoverVersion, "/s", "/r"), "does not"},
+		"replaces itself":   {"touch -d '1 hour ago' \"$0\"; " + answer(handoverVersion, "/s", "/r"), "was changed just now"},
+	} {
+		if err := os.WriteFile(file, []byte("#!/bin/sh\n"+c.script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		check, info, err := d.checkProgram(t.Context())
+		switch {
+		case c.want == "" && (err != nil || check.Version.Version != "2" || info == nil):
+			t.Errorf("%s: %+v, %v", name, check, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
 	}
 }

@@ -70,8 +70,9 @@ func CheckState(s config.Settings, version control.VersionInfo) (StateCheck, err
 	return check, records.CheckVersions(recordsDir(s))
 }
 
-// checkTimeout is for a program to say whether it can go on.
-const checkTimeout = 10 * time.Second
+// checkTimeout is for a program to say whether it can go on, on a machine that has much else to do. Nothing waits for it but who
+// asked.
+const checkTimeout = 30 * time.Second
 
 // checkProgram asks the program on disk whether it can go on from this daemon. It returns what that is made of, to be compared
 // with what is executed in the end.
@@ -88,7 +89,7 @@ func (d *Daemon) checkProgram(ctx context.Context) (StateCheck, os.FileInfo, err
 	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
 		return refuse("%s is not an executable file", path)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %s", checkTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, d.checkTimeout, fmt.Errorf("no answer within %s", d.checkTimeout))
 	defer cancel()
 	var stdout, stderr limitedBuffer
 	cmd := exec.CommandContext(ctx, path, append(slices.Clone(d.program.Args[1:]), "--"+CheckStateFlag)...)
@@ -96,7 +97,11 @@ func (d *Daemon) checkProgram(ctx context.Context) (StateCheck, os.FileInfo, err
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	switch err := cmd.Run(); {
+	err = cmd.Run()
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whoever it has left; an error is that there is nobody
+	}
+	switch {
 	case ctx.Err() != nil:
 		return refuse("%s does not say whether it can take over: %v", path, context.Cause(ctx))
 	case err != nil:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/runcsup/runcsup/internal/config"
 	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/internal/notify"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -48,7 +49,7 @@ func (d *Daemon) isToLeave() (leave bool, why string) {
 	}
 	ctx, cancel := context.WithTimeoutCause(d.ctx, jobTimeout, fmt.Errorf("no answer within %s", jobTimeout))
 	defer cancel()
-	unit, err := d.askUnit(ctx)
+	unit, err := d.job(ctx)
 	if err != nil {
 		return false, err.Error()
 	}
@@ -62,18 +63,30 @@ func (d *Daemon) isToLeave() (leave bool, why string) {
 // a unit cannot reload, reload-or-restart.
 func restarts(job string) bool { return job == "restart" || job == "try-restart" }
 
-// learnDescriptorLimit finds out how many descriptors systemd keeps, for a warning when that is too few.
-func (d *Daemon) learnDescriptorLimit() {
+// job asks for as little as is not known yet.
+func (d *Daemon) job(ctx context.Context) (notify.Unit, error) {
+	name := d.unit.Load()
+	if name == nil {
+		return d.askUnit(ctx)
+	}
+	job, err := d.askJob(ctx, *name)
+	return notify.Unit{Name: *name, Job: job}, err
+}
+
+// learnUnit finds out which unit this daemon is, and how many descriptors systemd keeps for it.
+func (d *Daemon) learnUnit() {
 	if d.notifier == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, unitTimeout)
 	defer cancel()
-	if unit, err := d.askUnit(ctx); err != nil {
-		d.log.Debug("cannot tell how many descriptors the service manager keeps", "error", err)
-	} else {
-		d.descriptors.SetLimit(unit.MaxDescriptors)
+	unit, err := d.askUnit(ctx)
+	if err != nil {
+		d.log.Debug("cannot tell which unit this is", "error", err)
+		return
 	}
+	d.unit.Store(&unit.Name)
+	d.descriptors.SetLimit(unit.MaxDescriptors)
 }
 
 // unitTimeout is for questions to systemd that nothing waits for.

@@ -36,9 +36,10 @@ type Descriptors struct {
 }
 
 type keptDescriptor struct {
-	fd     int  // its own
-	left   bool // by an earlier daemon, and nobody has taken it
-	stored bool // the service manager has it
+	fd      int  // its own
+	left    bool // by an earlier daemon, and nobody has taken it
+	stored  bool // the service manager has it, as far as that is known
+	offered bool // it may have it
 }
 
 // NewDescriptors returns the Descriptors of a daemon. left is what an earlier one left: the files' names are those under which
@@ -56,7 +57,7 @@ func NewDescriptors(n *Notifier, left []*os.File, log *slog.Logger) *Descriptors
 		case checkDescriptorName(name) != nil, d.kept[name] != nil:
 			_ = unix.Close(fd)
 		default:
-			d.kept[name] = &keptDescriptor{fd: fd, left: true, stored: n != nil}
+			d.kept[name] = &keptDescriptor{fd: fd, left: true, stored: n != nil, offered: n != nil}
 		}
 	}
 	return d
@@ -146,6 +147,18 @@ func (d *Descriptors) SetLimit(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.limit = n
+	stored := 0
+	for _, k := range d.kept {
+		if k.stored {
+			stored++
+		}
+	}
+	if stored > n {
+		// Some were refused, and nobody said which: all are offered again, of which those that are there stay.
+		for _, k := range d.kept {
+			k.stored = k.stored && k.left
+		}
+	}
 	d.store()
 }
 
@@ -177,7 +190,7 @@ func (d *Descriptors) HandOver() []Kept {
 func ResumeDescriptors(n *Notifier, kept []Kept, log *slog.Logger) *Descriptors {
 	d := NewDescriptors(n, nil, log)
 	for _, k := range kept {
-		d.kept[k.Name] = &keptDescriptor{fd: k.FD, left: true, stored: k.Stored}
+		d.kept[k.Name] = &keptDescriptor{fd: k.FD, left: true, stored: k.Stored, offered: true}
 	}
 	return d
 }
@@ -198,7 +211,7 @@ func (d *Descriptors) Close() {
 
 // forget closes a descriptor and has the service manager do so. mu is held.
 func (d *Descriptors) forget(name string, k *keptDescriptor) {
-	if k.stored {
+	if k.offered {
 		d.told(d.notifier.send("FDSTOREREMOVE=1", "FDNAME="+name))
 	}
 	_ = unix.Close(k.fd)
@@ -233,7 +246,7 @@ func (d *Descriptors) store() {
 			return
 		}
 		d.told(nil)
-		k.stored = true
+		k.stored, k.offered = true, true
 		stored++
 	}
 	d.full = false

@@ -291,6 +291,36 @@ func TestFullStoreIsReportedOnce(t *testing.T) {
 	}
 }
 
+// That there is no room may be known only later than that some have no room.
+func TestFullStoreIsNoticedLate(t *testing.T) {
+	s, n := newStore(t, 2)
+	var out bytes.Buffer
+	d := NewDescriptors(n, nil, slog.New(slog.NewTextHandler(&out, nil)))
+	defer d.Close()
+	for i := range 5 {
+		if err := d.Keep(fmt.Sprint("out.", i), fileOf(t, "x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.read(t)
+	d.SetLimit(2)
+	if got := strings.Count(out.String(), "is full"); got != 1 {
+		t.Errorf("reported %d times:\n%s", got, out.String())
+	}
+	if got := strings.Fields(s.names(t)); len(got) != 2 {
+		t.Errorf("stored: %v", got)
+	}
+	// Those that had no room get it.
+	for _, name := range strings.Fields(s.names(t)) {
+		if err := d.Drop(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Fields(s.names(t)); len(got) != 2 {
+		t.Errorf("stored then: %v", got)
+	}
+}
+
 func TestServiceManagerThatStoresNothing(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "nobody")
 	n, err := New(socket)

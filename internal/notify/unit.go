@@ -21,61 +21,75 @@ type Unit struct {
 // AskUnit asks systemd for the unit. It returns when ctx ends, whatever systemd does. It fails when this process is not the
 // main one of a unit: what is done with a shell's session is not done with the programs in it.
 func AskUnit(ctx context.Context) (Unit, error) {
-	type answer struct {
-		unit Unit
-		err  error
-	}
-	answers := make(chan answer, 1)
-	go func() { // a connection that hangs obeys no context while it is being made
-		u, err := askUnit(ctx, os.Getpid())
-		answers <- answer{u, err}
-	}()
-	var a answer
-	select {
-	case a = <-answers:
-	case <-ctx.Done():
-		a.err = context.Cause(ctx)
-	}
-	if a.err != nil {
-		return Unit{}, fmt.Errorf("cannot ask systemd for this daemon's unit: %w", a.err)
-	}
-	return a.unit, nil
+	return ask(ctx, func(conn *sddbus.Conn) (u Unit, err error) {
+		pid := os.Getpid()
+		if u.Name, err = conn.GetUnitNameByPID(ctx, uint32(pid)); err != nil {
+			return Unit{}, err
+		}
+		var main, limit uint32
+		for name, to := range map[string]*uint32{"MainPID": &main, "FileDescriptorStoreMax": &limit} {
+			p, err := conn.GetServicePropertyContext(ctx, u.Name, name)
+			if err != nil {
+				return Unit{}, fmt.Errorf("unit %s: %w", u.Name, err)
+			}
+			if err := p.Value.Store(to); err != nil {
+				return Unit{}, fmt.Errorf("unit %s: property %s: %w", u.Name, name, err)
+			}
+		}
+		if int(main) != pid {
+			return Unit{}, fmt.Errorf("process %d is not the main process of %s", pid, u.Name)
+		}
+		u.MaxDescriptors = int(limit)
+		u.Job, err = jobOf(ctx, conn, u.Name)
+		return u, err
+	})
 }
 
-func askUnit(ctx context.Context, pid int) (Unit, error) {
-	conn, err := connect(ctx)
-	if err != nil {
-		return Unit{}, err
+// AskJob asks systemd for the Job of a unit that AskUnit has given, and nothing else: it is one question, for when there is little
+// time.
+func AskJob(ctx context.Context, unit string) (job string, err error) {
+	return ask(ctx, func(conn *sddbus.Conn) (string, error) { return jobOf(ctx, conn, unit) })
+}
+
+// ask asks systemd something.
+func ask[T any](ctx context.Context, question func(*sddbus.Conn) (T, error)) (T, error) {
+	type reply struct {
+		value T
+		err   error
 	}
-	defer conn.Close()
-	u := Unit{}
-	if u.Name, err = conn.GetUnitNameByPID(ctx, uint32(pid)); err != nil {
-		return Unit{}, err
-	}
-	var main, limit uint32
-	for name, to := range map[string]*uint32{"MainPID": &main, "FileDescriptorStoreMax": &limit} {
-		p, err := conn.GetServicePropertyContext(ctx, u.Name, name)
-		if err != nil {
-			return Unit{}, fmt.Errorf("unit %s: %w", u.Name, err)
+	replies := make(chan reply, 1)
+	go func() { // a connection that hangs obeys no context while it is being made
+		var r reply
+		conn, err := connect(ctx)
+		if r.err = err; err == nil {
+			r.value, r.err = question(conn)
+			conn.Close()
 		}
-		if err := p.Value.Store(to); err != nil {
-			return Unit{}, fmt.Errorf("unit %s: property %s: %w", u.Name, name, err)
-		}
+		replies <- r
+	}()
+	var r reply
+	select {
+	case r = <-replies:
+	case <-ctx.Done():
+		r.err = context.Cause(ctx)
 	}
-	if int(main) != pid {
-		return Unit{}, fmt.Errorf("process %d is not the main process of %s", pid, u.Name)
+	if r.err != nil {
+		return r.value, fmt.Errorf("cannot ask systemd for this daemon's unit: %w", r.err)
 	}
-	u.MaxDescriptors = int(limit)
+	return r.value, nil
+}
+
+func jobOf(ctx context.Context, conn *sddbus.Conn, unit string) (string, error) {
 	jobs, err := conn.ListJobsContext(ctx)
 	if err != nil {
-		return Unit{}, err
+		return "", err
 	}
 	for _, j := range jobs {
-		if j.Unit == u.Name {
-			u.Job = j.JobType
+		if j.Unit == unit {
+			return j.JobType, nil
 		}
 	}
-	return u, nil
+	return "", nil
 }
 
 // connect prefers systemd's own socket: the bus may be down already when the machine is.
