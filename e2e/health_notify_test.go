@@ -119,3 +119,45 @@ func TestReadyWithoutDaemon(t *testing.T) {
 	})
 	m.must("systemctl", "stop", "runcsup")
 }
+
+// With ready: notify others wait for READY=1, whether it comes late, never, or the container dies first.
+func TestOthersWaitForReady(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.withProgram()
+	ready := func(on, script string) string {
+		return fmt.Sprintf("ready: %s\ncommand: [sh, -c, %q]\nrestart: {delay: 100ms, steps: 0}\nstop: {timeout: 2s}\n", on, script)
+	}
+	for name, definition := range map[string]string{
+		"late":  ready("notify", "until test -e /tmp/go; do sleep 0.1; done; "+tell+"READY=1; exec idle"),
+		"never": ready("{on: notify, timeout: 1s}", "exec idle"),
+		"dies":  ready("notify", "sleep 0.3; exit 3"),
+	} {
+		n.define(name, definition)
+		n.define("after-"+name, "command: [idle]\nrequires: ["+name+"]\nafter: ["+name+"]\n")
+	}
+	n.start()
+	late := n.waitState("late", "running")
+	never := n.waitState("never", "running")
+	n.waitFor("dies", "started again", func(c container) bool { return c.Restarts > 1 })
+	eventually(t, patience, "never is late", func() error {
+		if !strings.Contains(n.must("history", "never"), "not ready within 1s") {
+			return fmt.Errorf("history:\n%s", n.must("history", "never"))
+		}
+		return nil
+	})
+	for _, name := range []string{"late", "never", "dies"} {
+		if c := n.get("after-" + name); c.Pid != 0 || n.get(name).Ready {
+			t.Errorf("before READY=1: %s", c.brief())
+		}
+	}
+	writeFile(t, filepath.Join(n.rootfs, "tmp/go"), "")
+	n.waitState("after-late", "running")
+	if c := n.get("late"); !c.Ready || c.Pid != late.Pid || c.Health != "none" {
+		t.Errorf("late: %s, ready %v, health %s", c.brief(), c.Ready, c.Health)
+	}
+	if c := n.get("never"); c.Pid != never.Pid || c.State != "running" {
+		t.Errorf("never: %s", c.brief())
+	}
+	n.stop()
+}
