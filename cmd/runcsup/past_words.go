@@ -36,8 +36,11 @@ func joinEnds(entries []history.Entry) []row {
 func what(r row) string {
 	if r.Exit != nil {
 		brief := exitBrief(&supervisor.Exit{Reason: supervisor.Reason(r.Exit.Reason), Code: r.Exit.Code, Signal: r.Exit.Signal})
-		if r.Exit.Reason == string(supervisor.ReasonUnknown) {
+		switch r.Exit.Reason {
+		case string(supervisor.ReasonUnknown):
 			return "ended unseen"
+		case string(supervisor.ReasonUnhealthy):
+			return "ended unhealthy" // not to be taken for the verdict of its probes, which comes before
 		}
 		return brief
 	}

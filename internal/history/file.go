@@ -8,6 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,6 +65,14 @@ func (f file) append(lines []byte) (err error) {
 	return nil
 }
 
+// container is whose history it is, empty for the daemon.
+func (f file) container() string {
+	if filepath.Base(filepath.Dir(f.path)) != containersDir {
+		return ""
+	}
+	return strings.TrimSuffix(filepath.Base(f.path), ext)
+}
+
 // openToAppend makes what is not there: somebody may have cleaned up.
 func (f file) openToAppend() (*os.File, error) {
 	const flags = os.O_RDWR | os.O_CREATE | os.O_APPEND | unix.O_CLOEXEC | unix.O_NOFOLLOW
@@ -101,36 +112,44 @@ func (f file) remove() error {
 	return errors.Join(errs...)
 }
 
-// read returns the entries that want says true of, oldest first, and one of TypeDamaged in the place of lines that cannot
-// be read. Without older it leaves out the older half. While somebody appends, the line being written may count as
-// damaged.
-func (f file) read(older bool, want func(*Entry) bool) ([]Entry, error) {
+// read returns the entries that q wants, the newest of them up to its limit, oldest first, and one of TypeDamaged in the
+// place of lines that cannot be read. While somebody appends, the line being written may count as damaged.
+func (f file) read(q Query) ([]Entry, error) {
 	// The newer half first: it may become the older one meanwhile.
 	newer, err := open(f.path)
 	if err != nil {
 		return nil, err
 	}
 	defer newer.Close()
-	var out []Entry
-	if older {
-		old, err := open(f.path + oldExt)
+	older, err := open(f.path + oldExt)
+	if err != nil {
+		return nil, err
+	}
+	defer older.Close()
+	halves := []*os.File{newer, older}
+	if sameFile(newer, older) {
+		halves = halves[:1]
+	}
+	s := search{q: q, limit: q.limit(), container: f.container()}
+	for _, half := range halves {
+		if half == nil || s.done {
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(half, maxRead))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("cannot read %s: %w", half.Name(), err)
 		}
-		defer old.Close()
-		if !sameFile(newer, old) {
-			if out, err = parse(old, out, want); err != nil {
-				return nil, fmt.Errorf("cannot read %s%s: %w", f.path, oldExt, err)
-			}
+		s.name, s.written = filepath.Base(half.Name()), time.Time{}
+		if info, err := half.Stat(); err == nil {
+			s.written = info.ModTime()
 		}
+		s.lines(data)
 	}
-	if out, err = parse(newer, out, want); err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", f.path, err)
-	}
-	return out, nil
+	slices.Reverse(s.found)
+	return s.found, nil
 }
 
-// open returns nil, which is good for Close and for parse, for a file that is not there.
+// open returns nil, which is good for Close, for a file that is not there.
 func open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -149,66 +168,6 @@ func sameFile(a, b *os.File) bool {
 	ia, errA := a.Stat()
 	ib, errB := b.Stat()
 	return errA == nil && errB == nil && os.SameFile(ia, ib)
-}
-
-// parse appends what is in r to out.
-func parse(r *os.File, out []Entry, want func(*Entry) bool) ([]Entry, error) {
-	if r == nil {
-		return out, nil
-	}
-	data, err := io.ReadAll(io.LimitReader(r, maxRead))
-	if err != nil {
-		return nil, err
-	}
-	name := filepath.Base(r.Name())
-	return parseLines(data, out, want, func(n int) string {
-		if n == 1 {
-			return fmt.Sprintf("one line of %s cannot be read", name)
-		}
-		return fmt.Sprintf("%d lines of %s cannot be read", n, name)
-	}), nil
-}
-
-// parseLines appends the entries among the lines of data to out. describe says how many lines in a row were none.
-func parseLines(data []byte, out []Entry, want func(*Entry) bool, describe func(n int) string) []Entry {
-	var last Entry // the last good one, wanted or not
-	damaged := 0
-	flush := func(next *Entry) {
-		if damaged == 0 {
-			return
-		}
-		near := last
-		if near.ID == 0 && next != nil {
-			near = *next
-			near.ID--
-		}
-		e := Entry{ID: near.ID, At: near.At, Container: near.Container, Type: TypeDamaged, Why: describe(damaged)}
-		damaged = 0
-		if want(&e) {
-			out = append(out, e)
-		}
-	}
-	for len(data) > 0 {
-		var line []byte
-		var whole bool
-		line, data, whole = bytes.Cut(data, []byte{'\n'})
-		e, ok := Entry{}, false
-		if whole { // else it is torn, even if it looks like an entry
-			e, ok = decode(line)
-		}
-		switch {
-		case ok:
-			flush(&e)
-			last = e
-			if want(&e) {
-				out = append(out, e)
-			}
-		case len(line) > 0:
-			damaged++
-		}
-	}
-	flush(nil)
-	return out
 }
 
 // lastID is the id of the newest entry, 0 if there is none.

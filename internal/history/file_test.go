@@ -14,7 +14,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-func everything(*Entry) bool { return true }
+// tempFile is a container's file that is not there yet.
+func tempFile(t *testing.T) file {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, containersDir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return file{containerPath(dir, "web")}
+}
 
 // entry is the nth of a test.
 func entry(n int) Entry {
@@ -52,7 +60,7 @@ func ids(entries []Entry) (good []int64, damaged int) {
 
 func mustRead(t testing.TB, f file) []Entry {
 	t.Helper()
-	got, err := f.read(true, everything)
+	got, err := f.read(Query{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +70,7 @@ func mustRead(t testing.TB, f file) []Entry {
 // A write that ended after any number of its bytes costs the lines it had not finished, and nothing that comes before or
 // after.
 func TestTornAtEveryByte(t *testing.T) {
-	f := file{filepath.Join(t.TempDir(), "web.jsonl")}
+	f := tempFile(t)
 	before, torn, after := lines(t, entry(1), entry(2)), lines(t, entry(3), entry(4)), lines(t, entry(5))
 	third := len(lines(t, entry(3)))
 	for cut := range len(torn) {
@@ -103,7 +111,7 @@ func TestTornAtEveryByte(t *testing.T) {
 
 // Whatever a disk makes of one line, the others are read, and what is read was written.
 func TestDamage(t *testing.T) {
-	f := file{filepath.Join(t.TempDir(), "web.jsonl")}
+	f := tempFile(t)
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 6).Draw(t, "entries")
 		var data []byte
@@ -126,7 +134,7 @@ func TestDamage(t *testing.T) {
 		if err := os.WriteFile(f.path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := f.read(true, everything)
+		got, err := f.read(Query{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +161,7 @@ func TestDamage(t *testing.T) {
 }
 
 func TestDamageIsToldInItsPlace(t *testing.T) {
-	f := file{filepath.Join(t.TempDir(), "web.jsonl")}
+	f := tempFile(t)
 	data := slices.Concat([]byte("rubbish\n\x00\x00\x00\n"), lines(t, entry(7)), []byte("{}\n"), lines(t, entry(9)))
 	if err := os.WriteFile(f.path, data, 0o600); err != nil {
 		t.Fatal(err)
@@ -171,11 +179,19 @@ func TestDamageIsToldInItsPlace(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("read:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	// All of it: then it is told of the time when the file was written.
+	if err := os.WriteFile(f.path, []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := f.read(Query{Containers: []string{"web"}})
+	if err != nil || len(all) != 1 || all[0].Type != TypeDamaged || time.Since(all[0].At) > time.Hour {
+		t.Errorf("of rubbish: %+v, %v", all, err)
+	}
 }
 
 // The two halves never have more than 256 KiB, and always the newest entries, at least 128 KiB of them.
 func TestBound(t *testing.T) {
-	f := file{filepath.Join(t.TempDir(), "web.jsonl")}
+	f := tempFile(t)
 	size := func(path string) int64 {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -202,8 +218,14 @@ func TestBound(t *testing.T) {
 	if len(good) < 100 || damaged != 0 || good[len(good)-1] != 1000 || good[0] != int64(1000-len(good)+1) {
 		t.Errorf("kept %d entries, %d damaged: %v", len(good), damaged, good)
 	}
-	if newer, err := f.read(false, everything); err != nil || len(newer) >= len(good) || newer[len(newer)-1].ID != 1000 {
-		t.Errorf("the newer half has %d of %d, %v", len(newer), len(good), err)
+	for _, limit := range []int{1, 10, len(good) - 1, len(good), len(good) + 1} {
+		some, err := f.read(Query{Limit: limit})
+		if got, _ := ids(some); err != nil || !slices.Equal(got, good[max(0, len(good)-limit):]) {
+			t.Errorf("the newest %d are %d, %v", limit, len(got), err)
+		}
+	}
+	if some, err := f.read(Query{After: 990}); err != nil || len(some) != 10 || some[0].ID != 991 {
+		t.Errorf("after 990 there are %d, %v", len(some), err)
 	}
 }
 
@@ -265,18 +287,23 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(strings.ToUpper(string(whole))))
 	f.Add([]byte("\x00\x00\x00\x00\n"))
 	f.Add([]byte(`{"id":1,"type":"started","crc":"00000000"}` + "\n"))
-	describe := func(n int) string { return fmt.Sprint(n) }
+	read := func(data []byte) []Entry {
+		s := search{limit: MaxEntries, name: "web.jsonl", written: time.UnixMilli(1)}
+		s.lines(data)
+		slices.Reverse(s.found)
+		return s.found
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		before := parseLines(data, nil, everything, describe)
-		for _, e := range before {
-			if e.Type == "" || e.ID < 0 {
+		before := read(data)
+		for i, e := range before {
+			if e.Type == "" || e.ID < 0 || i > 0 && e.Type == TypeDamaged && before[i-1].Type == TypeDamaged {
 				t.Errorf("read %+v", e)
 			}
 		}
 		if len(bytes.Trim(data, "\n")) > 0 && len(before) == 0 {
 			t.Error("there is something, and nothing is told of it")
 		}
-		after := parseLines(slices.Concat(data, []byte("\n"), lines(t, entry(77))), nil, everything, describe)
+		after := read(slices.Concat(data, []byte("\n"), lines(t, entry(77))))
 		if len(after) == 0 || after[len(after)-1].ID != 77 {
 			t.Errorf("what was added to %q is not read", data)
 		}

@@ -3,7 +3,6 @@ package history
 import (
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 )
@@ -102,7 +101,7 @@ func (l *Log) Containers() ([]string, error) {
 	}
 	var names []string
 	for _, f := range files[1:] {
-		names = append(names, strings.TrimSuffix(filepath.Base(f.path), ext))
+		names = append(names, f.container())
 	}
 	return names, nil
 }
@@ -111,7 +110,7 @@ func (l *Log) Containers() ([]string, error) {
 func (l *Log) Daemon() ([]Entry, error) {
 	l.disk.RLock()
 	defer l.disk.RUnlock()
-	return file{filepath.Join(l.dir, daemonFile)}.read(true, func(e *Entry) bool { return e.Container == "" })
+	return file{filepath.Join(l.dir, daemonFile)}.read(Query{DaemonOnly: true})
 }
 
 // Err is why the history cannot be written at present; nil when it can.

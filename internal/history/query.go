@@ -27,6 +27,8 @@ type Query struct {
 	Containers []string
 	Since      time.Time // zero: however old
 	After      int64     // only those with a higher ID
+	// DaemonOnly: nothing of containers.
+	DaemonOnly bool
 	// Limit is how many of the newest are wanted; 0, and what is more than MaxEntries, is MaxEntries. A negative one is for
 	// Follow: nothing that has happened already.
 	Limit int
@@ -41,8 +43,11 @@ func (q Query) limit() int {
 
 // Wants tells whether an entry is one of those asked for, but for the limit.
 func (q Query) Wants(e *Entry) bool {
-	if e.ID <= q.After || e.At.Before(q.Since) {
+	if q.After > 0 && e.ID <= q.After || e.At.Before(q.Since) {
 		return false
+	}
+	if q.DaemonOnly {
+		return e.Container == ""
 	}
 	return len(q.Containers) == 0 || e.Type == TypeBoot || slices.Contains(q.Containers, e.Container)
 }
@@ -67,10 +72,7 @@ func (f file) newest(out []Entry, q Query) ([]Entry, error) {
 	if info, err := os.Stat(f.path); err == nil && info.ModTime().Before(q.Since) {
 		return out, nil
 	}
-	found, err := f.read(false, q.Wants)
-	if err == nil && len(found) < q.limit() {
-		found, err = f.read(true, q.Wants)
-	}
+	found, err := f.read(q)
 	if err != nil {
 		return nil, err
 	}
