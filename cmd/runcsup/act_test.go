@@ -102,7 +102,6 @@ func TestExitCodes(t *testing.T) {
 		{"top --once --sort size", 2, "…cannot sort by \"size\"…"},
 		{"top --once --delay 1ms", 2, "…100ms at least…"},
 		{"top --once none", 4, missing},
-		{"import unit x", 2, "…unknown command…"},
 		{"export kube npd", 2, "…unknown command…"},
 		{"reexec now", 2, "…reexec takes no arguments…"},
 		{"lst npd", 2, "runcsup: unknown command \"lst\"\nhint: did you mean \"list\"?\n"},

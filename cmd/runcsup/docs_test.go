@@ -33,6 +33,11 @@ func TestPageIsTheHelp(t *testing.T) {
 		for _, c := range root.Commands() {
 			if c.GroupID == group.ID && c.IsAvailableCommand() {
 				writeCommand(&b, c)
+				for _, sub := range c.Commands() {
+					if sub.IsAvailableCommand() && c.Name() != "completion" { // a shell each, which their own help describes
+						writeCommand(&b, sub)
+					}
+				}
 			}
 		}
 	}

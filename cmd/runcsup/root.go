@@ -60,7 +60,7 @@ func newRootCommand(p *program) *cobra.Command {
 		newListCommand(p), newStatusCommand(p), newTopCommand(p), newShowCommand(p), newHistoryCommand(p), newEventsCommand(p),
 		newStartCommand(p), newStopCommand(p), newRestartCommand(p), newKillCommand(p), newExecCommand(p),
 		newEnableCommand(p), newDisableCommand(p), newResetFailedCommand(p),
-		newCheckCommand(p), newDiffCommand(p), newReloadCommand(p), newBuildCommand(p),
+		newCheckCommand(p), newDiffCommand(p), newReloadCommand(p), newBuildCommand(p), newImportCommand(p),
 		newVersionCommand(p), newReexecCommand(p), newDaemonCommand(p), newDemoCommand(p), newPayloadCommand(p),
 	)
 	root.AddCommand(manCommands()...)
