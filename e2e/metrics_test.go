@@ -72,7 +72,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, "--web.listen-address", "127.0.0.1:0")
 	n.define("web", "command: [idle]\nresources: {memory: 64MiB, cpus: 0.5, pids: 50}\nhealth: {liveness: {exec: [\"true\"], period: 1s}}")
-	n.define("crash", "command: [sh, -c, exit 3]\nrestart: {delay: 1h}")
+	n.define("crash", "command: [sh, -c, echo gone; exit 3]\nrestart: {delay: 1h}")
 	n.define("off", "command: [idle]\nenabled: false")
 	n.start()
 	n.waitState("web", "running")
@@ -94,9 +94,12 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	var text string
-	eventually(t, patience, "a probe was carried out", func() error {
+	eventually(t, patience, "a probe was carried out, and output was seen", func() error {
 		if _, text = fetch(t, http.DefaultClient, base+"/metrics"); !strings.Contains(text, `runcsup_probe_results_total{name="web",probe="liveness",result="success"}`) {
 			return fmt.Errorf("no results")
+		}
+		if !strings.Contains(text, `runcsup_container_log_lines_total{name="crash",stream="stdout"} 1`) {
+			return fmt.Errorf("no output")
 		}
 		return nil
 	})
@@ -106,6 +109,7 @@ func TestMetrics(t *testing.T) {
 	for _, line := range []string{
 		`runcsup_container_state{name="web",state="running"} 1`, `runcsup_container_state{name="crash",state="backoff"} 1`,
 		`runcsup_container_state{name="off",state="stopped"} 1`, `runcsup_container_enabled{name="off"} 0`,
+		`runcsup_container_log_bytes_total{name="crash",stream="stdout"} 5`, `runcsup_container_log_lines_total{name="crash",stream="stdout"} 1`,
 		`runcsup_container_last_exit_code{name="crash"} 3`, `runcsup_container_starts_total{name="web"} 1`,
 		`runcsup_runtime_calls_total{operation="run",outcome="success"} 2`,
 	} {

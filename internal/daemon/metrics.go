@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/health"
 	"github.com/runcsup/runcsup/internal/control"
+	"github.com/runcsup/runcsup/internal/logs"
 	"github.com/runcsup/runcsup/internal/metrics"
 	"github.com/runcsup/runcsup/internal/usage"
 )
@@ -17,7 +19,7 @@ import (
 // openMetrics makes the exporter, which is told what happens from the beginning.
 func (d *Daemon) openMetrics() (err error) {
 	d.metrics, err = metrics.New(metrics.Config{
-		List: d.List, Cgroup: d.cgroupOf, Image: d.imageOf,
+		List: d.List, Cgroup: d.cgroupOf, Image: d.imageOf, Output: d.outputs,
 		Version: d.version.Version, Revision: d.version.Commit, Runtime: d.version.Runtime, Log: d.log,
 	})
 	return err
@@ -37,6 +39,19 @@ func (d *Daemon) openWeb(server *control.Server) error {
 		Addresses: d.settings.WebListenAddresses, ConfigFile: d.settings.WebConfigFile, Log: d.log,
 	}, handler)
 	return nil
+}
+
+// outputs tells how much containers have written.
+func (d *Daemon) outputs() iter.Seq2[string, metrics.Output] {
+	return func(yield func(string, metrics.Output) bool) {
+		for name, n := range d.logs.Counters() {
+			for i, stream := range logs.Streams {
+				if !yield(name, metrics.Output{Stream: stream, Bytes: n.Bytes[i], Lines: n.Lines[i]}) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // observeProbe counts a probe.

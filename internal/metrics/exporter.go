@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -22,6 +23,8 @@ type Config struct {
 	Cgroup func(name string) usage.Cgroup
 	// Image is what a container was made from: an image, an archive or a directory, as the user named it.
 	Image func(name string) string
+	// Output tells by container's name how much each wrote.
+	Output func() iter.Seq2[string, Output]
 	// Version, Revision and Runtime go into runcsup_build_info.
 	Version, Revision, Runtime string
 	Log                        *slog.Logger
@@ -44,7 +47,7 @@ func New(cfg Config) (*Exporter, error) {
 		registry: prometheus.NewRegistry(), log: cfg.Log,
 	}
 	all := append(e.collectors(),
-		newContainerCollector(cfg, e.tallies), newCgroupCollector(cfg, e.tallies), e.probes,
+		newContainerCollector(cfg, e.tallies), newCgroupCollector(cfg, e.tallies), newOutputCollector(cfg), e.probes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	for _, c := range all {

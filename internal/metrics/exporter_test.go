@@ -59,6 +59,7 @@ func TestContainersAsPrometheusSeesThem(t *testing.T) {
 		`runcsup_container_last_exit_info{name="crash",reason="signaled",signal="SEGV"} 1`,
 		`runcsup_container_next_start_timestamp_seconds{name="crash"} 1.8000001e+09`,
 		`runcsup_container_restarts_total{name="web"} 0`,
+		`runcsup_container_log_bytes_total{name="web",stream="stdout"} 1234`, `runcsup_container_log_lines_total{name="web",stream="stdout"} 56`,
 		`container_start_time_seconds{`+ids+`} 1.8e+09`,
 		`container_cpu_usage_seconds_total{cpu="total",`+ids+`} 2.5`,
 		`container_cpu_cfs_throttled_periods_total{`+ids+`} 12`,

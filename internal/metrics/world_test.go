@@ -3,6 +3,7 @@ package metrics
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -81,6 +82,15 @@ func (w *world) exporter(t testing.TB) (*Exporter, *bytes.Buffer) {
 		List: w.snapshots,
 		Cgroup: func(name string) usage.Cgroup {
 			return usage.Cgroup{Path: "/runcsup/" + name, V2: filepath.Join(w.dir, name)}
+		},
+		Output: func() iter.Seq2[string, Output] {
+			return func(yield func(string, Output) bool) {
+				for _, c := range w.snapshots() {
+					if !yield(c.Name, Output{"stdout", 1234, 56}) || !yield(c.Name, Output{"stderr", 0, 0}) {
+						return
+					}
+				}
+			}
 		},
 		Image:   func(name string) string { return "/srv/" + name },
 		Version: "1.2.3", Revision: "abc", Runtime: "runc version 1.1.5", Log: slog.New(slog.NewTextHandler(&log, nil)),
