@@ -88,15 +88,8 @@ demo: build ## a daemon with a few containers in temporary directories, until Ct
 	@./runcsup demo
 
 .PHONY: install
-install: build ## the binary and its systemd files, under DESTDIR and PREFIX
-	install -D -m 0755 runcsup $(DESTDIR)$(PREFIX)/bin/runcsup
-	install -D -m 0644 packaging/systemd/runcsup.service $(DESTDIR)$(PREFIX)/lib/systemd/system/runcsup.service
-	install -D -m 0644 packaging/systemd/runcsup.slice $(DESTDIR)$(PREFIX)/lib/systemd/system/runcsup.slice
-	install -D -m 0644 packaging/systemd/runcsup.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/runcsup.conf
-	install -D -m 0644 packaging/systemd/runcsup.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/runcsup.conf
-	install -D -m 0644 internal/config/definition.schema.json $(DESTDIR)$(PREFIX)/share/runcsup/definition.schema.json
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/runcsup/prometheus packaging/prometheus/alerts.yaml packaging/prometheus/recording.yaml
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/runcsup/grafana packaging/grafana/runcsup.json
+install: build ## the binary and all that belongs to it, under DESTDIR and PREFIX
+	tools/install ./runcsup '$(DESTDIR)' '$(PREFIX)'
 
 .PHONY: clean
 clean: ## what the targets above made in this directory
