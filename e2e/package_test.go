@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,14 +45,14 @@ var builtPackages = sync.OnceValues(func() (map[string]packageFiles, error) {
 			}
 			c.Env = append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := c.CombinedOutput(); err != nil {
-				return nil, &buildError{c.String(), out, err}
+				return nil, fmt.Errorf("%s: %w\n%s", c, err, out)
 			}
 		}
 		found := packageFiles{}
 		for pattern, file := range map[string]*string{"*.deb": &found.deb, "*.rpm": &found.rpm} {
 			files, _ := filepath.Glob(filepath.Join(dir, pattern))
 			if len(files) != 1 {
-				return nil, &buildError{"packages of " + version, []byte(strings.Join(files, " ")), os.ErrNotExist}
+				return nil, fmt.Errorf("in %s is not one %s but %q", dir, pattern, files)
 			}
 			*file = files[0]
 		}
@@ -59,15 +60,6 @@ var builtPackages = sync.OnceValues(func() (map[string]packageFiles, error) {
 	}
 	return built, nil
 })
-
-type buildError struct {
-	what   string
-	output []byte
-	err    error
-}
-
-func (e *buildError) Error() string { return e.what + ": " + e.err.Error() + "\n" + string(e.output) }
-func (e *buildError) Unwrap() error { return e.err }
 
 // packagesOf returns the packages of a version.
 func packagesOf(t testing.TB, version string) packageFiles {
@@ -186,7 +178,7 @@ func TestUnit(t *testing.T) {
 		journal := m.must("journalctl", "-b", "--no-pager", "-u", "runcsup", "-o", "cat")
 		status := m.property("runcsup", "StatusText")
 		if !strings.Contains(journal, `typo.yaml:2:1: unknown key "comand"`) || !strings.Contains(status, "refused: typo") {
-			return &buildError{"status " + status, []byte(journal), os.ErrNotExist}
+			return fmt.Errorf("the status is %q, the journal is\n%s", status, journal)
 		}
 		return nil
 	})
@@ -224,7 +216,7 @@ func (m *sdMachine) waitDaemon(version string) {
 		}
 		_, daemon, _ := strings.Cut(out, `"daemon":`)
 		if !strings.Contains(daemon, `"version":"`+version+`"`) && !strings.Contains(daemon, `"version": "`+version+`"`) {
-			return &buildError{"version", []byte(out), os.ErrNotExist}
+			return fmt.Errorf("it is %s", out)
 		}
 		return nil
 	})
@@ -235,8 +227,11 @@ func (m *sdMachine) eventuallyOutput(want, name string, args ...string) {
 	m.Helper()
 	eventually(m, patience, name+" prints "+want, func() error {
 		out, err := m.try(name, args...)
-		if err != nil || strings.TrimSpace(out) != want {
-			return &buildError{name, []byte(out), os.ErrNotExist}
+		if err != nil {
+			return err
+		}
+		if out = strings.TrimSpace(out); out != want {
+			return fmt.Errorf("it prints %q", out)
 		}
 		return nil
 	})
