@@ -26,6 +26,9 @@ type Backend interface {
 	Restart(ctx context.Context, name string) error
 	// Kill sends a signal to the container's init or, with all, to each of its processes.
 	Kill(ctx context.Context, name string, signal syscall.Signal, all bool) error
+	// TakeOver takes over a running container that somebody else has started, and writes its definition. After an error
+	// nothing has changed.
+	TakeOver(ctx context.Context, name string, o TakeOverOptions) error
 	// CanExec tells why nothing can be executed in the container now.
 	CanExec(name string) error
 	// Exec executes a command in the container and returns when it has ended. With ctx it is killed.

@@ -28,6 +28,7 @@ var routes = []route{
 	{http.MethodPost, "/v1/containers/{name}/stop", action(Backend.Stop)},
 	{http.MethodPost, "/v1/containers/{name}/restart", action(Backend.Restart)},
 	{http.MethodPost, "/v1/containers/{name}/kill", (*Server).kill},
+	{http.MethodPost, "/v1/containers/{name}/take-over", (*Server).takeOver},
 	{http.MethodPost, "/v1/containers/{name}/exec", (*Server).exec},
 	{http.MethodPost, "/v1/containers/{name}/enable", enabling(Backend.Enable)},
 	{http.MethodPost, "/v1/containers/{name}/disable", enabling(Backend.Disable)},

@@ -20,6 +20,9 @@ type unit struct {
 	used map[string]bool // "Section.Key" that the definition, or a comment, has
 }
 
+// dropInName is the drop-in of package handover, which is no part of what the unit says.
+const dropInName = "zz-runcsup-adopted.conf"
+
 // maxUnitFile bounds what is read of a unit file.
 const maxUnitFile = 1 << 20
 

@@ -146,11 +146,17 @@ func expandSlice(slice string) string {
 type cgroup struct {
 	h    *hierarchies
 	path string // below the hierarchies' roots, clean and absolute
+	// foreign are its directories when somebody else has made it, in place of path.
+	foreign []string
 }
 
 func (h *hierarchies) at(dir string) cgroup { return cgroup{h: h, path: path.Clean("/" + dir)} }
 
 func (c cgroup) dirs(yield func(hierarchy, string) bool) {
+	if c.foreign != nil {
+		c.foreignDirs(yield)
+		return
+	}
 	for _, h := range c.h.all {
 		if !yield(h, filepath.Join(h.dir, c.path)) {
 			return

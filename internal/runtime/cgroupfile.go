@@ -44,7 +44,13 @@ func (r *Runtime) cgroupPathOf(id string) cgroupPath {
 	return cgroupPath(r.CgroupsPath(id))
 }
 
-func (r *Runtime) cgroupOf(id string) cgroup { return r.cgroup.at(r.cgroupPathOf(id).dir()) }
+func (r *Runtime) cgroupOf(id string) cgroup {
+	c := r.cgroup.at(r.cgroupPathOf(id).dir())
+	if dirs := r.foreignCgroup(id); dirs != nil {
+		return c.withDirs(dirs)
+	}
+	return c
+}
 
 // parseCgroupFile reads what rememberCgroup wrote.
 func parseCgroupFile(id, text string) (path cgroupPath, ok bool) {

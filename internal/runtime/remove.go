@@ -30,7 +30,7 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	defer done()
 	defer r.begin()()
 	path := r.cgroupPathOf(id)
-	cg := r.cgroup.at(path.dir())
+	cg := r.cgroupOf(id)
 	unclean := !r.hasState(id) && cg.exists()
 	if err := r.endProcesses(ctx, id, cg); err != nil {
 		return err
