@@ -138,7 +138,7 @@ func (t *takeover) run(ctx context.Context, f runtime.Foreign) (err error) {
 // supervise hands the container to the supervisor. From then on nothing is undone any more.
 func (t *takeover) supervise(ctx context.Context, b *bundle.Prepared) error {
 	d, name := t.d, t.def.Name
-	d.logs.SetDriver(name, string(t.def.Log.Driver))
+	d.setLog(name, t.def.Log)
 	if err := d.supervisor.Add(ctx, d.specOf(t.def, b), installedAs(b)); err != nil {
 		return err
 	}
