@@ -110,7 +110,7 @@ TIME  definition restarted  -  -  -  command changed
 TIME  stopped  RAN  SIZE  -  new definition
 TIME  started  -  -  -  new definition
 TIME  definition refused  -  -  -  FILE:1:1: unknown key "comand", did you mean "command"? …
-TIME  definition unchanged  -  -  -  the definition is good again
+TIME  definition good again  -  -  -  -
 TIME  disabled  -  -  -  by hand (root)
 TIME  exited 0  RAN  SIZE  -  no restart: policy on-failure, after a clean end (code 0)
 `

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/history"
 	"github.com/runcsup/runcsup/internal/words"
 	"github.com/runcsup/runcsup/supervisor"
@@ -54,6 +55,9 @@ func what(r row) string {
 	case string(supervisor.EventNoRestart):
 		return "stays down"
 	case history.TypeApplied:
+		if r.Action == control.ActionUnchanged {
+			return "definition good again" // after it was refused
+		}
 		return "definition " + printable(r.Action)
 	case history.TypeRefused:
 		return "definition refused"

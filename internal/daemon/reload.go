@@ -296,7 +296,7 @@ func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded, s *su
 		if refused != "" {
 			e.accept(def, old)
 			d.log.Info("definition is good again", "container", e.name)
-			d.history.Add(history.Entry{Container: e.name, Type: history.TypeApplied, Action: change.Action, Why: "the definition is good again"})
+			d.history.Add(history.Entry{Container: e.name, Type: history.TypeApplied, Action: change.Action})
 			if err := d.supervisor.Refuse(ctx, e.name, ""); err != nil {
 				change.Error = err.Error()
 			}
@@ -397,6 +397,9 @@ func (d *Daemon) remove(ctx context.Context, e *entry) control.Change {
 	err = errors.Join(err, d.builder.Remove(e.name), d.definitions.Delete(e.name), d.forgetLog(ctx, e.name))
 	if err != nil {
 		change.Error = err.Error()
+	}
+	if !supervised {
+		d.history.Add(history.Entry{Container: e.name, Type: string(supervisor.EventRemoved)})
 	}
 	d.catalog.remove(e)
 	d.history.Forget(e.name)

@@ -45,7 +45,8 @@ func (f file) append(lines []byte) (err error) {
 	}
 	size := info.Size()
 	if size > 0 && size+int64(len(lines)) > halfSize {
-		if err := os.Rename(f.path, f.path+oldExt); err != nil {
+		// Later only the newer half is synced.
+		if err := errors.Join(fd.Sync(), os.Rename(f.path, f.path+oldExt)); err != nil {
 			return err
 		}
 		return file{f.path}.append(lines)
