@@ -134,6 +134,30 @@ func TestBuildOnAFullDisk(t *testing.T) {
 	n.stop()
 }
 
+// A daemon that is started on a full disk runs what was built before, and the rest as soon as there is space.
+func TestStartOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.state = memoryDisk(n, "1m")
+	n.define("built", "command: [idle]\nstop: {timeout: 1s}\n")
+	n.start()
+	n.waitState("built", "running")
+	n.stop()
+	n.define("new", "command: [idle]\nstop: {timeout: 1s}\n")
+	troubles["Full"].begin(n, n.state)
+	n.start()
+	built := n.waitState("built", "running")
+	n.waitFor("new", "has no bundle, for want of space", func(c container) bool { return strings.Contains(c.Error, syscall.ENOSPC.Error()) })
+	troubles["Full"].end(n, n.state)
+	n.waitFor("new", "runs", func(c container) bool { return c.State == "running" && c.Error == "" })
+	if c := n.waitFor("built", "is without an error", func(c container) bool { return c.Error == "" }); c.Pid != built.Pid {
+		t.Errorf("it was %s, and is %s", built.brief(), c.brief())
+	}
+	n.waitHistory("built", "stopped", "started")
+	wholeFiles(n, n.state)
+	n.stop()
+}
+
 // wholeFiles fails the test if anything in a state directory stays half-written or left over.
 func wholeFiles(n *node, dir string) {
 	n.Helper()

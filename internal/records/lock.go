@@ -138,7 +138,9 @@ func tryLock(dir string) (_ *DirLock, err error) {
 	if err := f.Truncate(0); err != nil {
 		return nil, err
 	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+	// The pid is for people; the lock is good without, and a full disk must not keep a daemon from its containers.
+	_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	if err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 		return nil, err
 	}
 	return &DirLock{file: f, path: path}, nil
