@@ -33,9 +33,13 @@ func (u upCommand) do(c *container) {
 		return
 	}
 	c.stoppedByHand = false
-	c.causes.start = CauseHand
+	cause := CauseHand
+	if u.unless {
+		cause = CauseDependency
+	}
+	c.causes.start = cause
 	if u.kind == evRestart {
-		c.causes.stop = CauseHand
+		c.causes.stop = cause
 		c.goDown(evRestart, u.first, u.patience)
 	} else {
 		c.start()

@@ -25,10 +25,26 @@ type acted struct {
 func (p *program) act(ctx context.Context, names []string, do func(*control.Client, string) (supervisor.Snapshot, error)) error {
 	c := p.client()
 	defer c.Close()
+	return p.actInOrder(ctx, c, order{names: names}, do)
+}
+
+// actInOrder is act, where some come before others.
+func (p *program) actInOrder(ctx context.Context, c *control.Client, o order, do func(*control.Client, string) (supervisor.Snapshot, error)) error {
+	names := o.names
 	snapshots, errs := make([]supervisor.Snapshot, len(names)), make([]error, len(names))
+	done := map[string]chan struct{}{}
+	for _, name := range names {
+		done[name] = make(chan struct{})
+	}
 	var all sync.WaitGroup
 	for i, name := range names {
-		all.Go(func() { snapshots[i], errs[i] = do(c, name) })
+		all.Go(func() {
+			defer close(done[name])
+			for _, other := range o.first(name) {
+				<-done[other]
+			}
+			snapshots[i], errs[i] = do(c, name)
+		})
 	}
 	all.Wait()
 	if ctx.Err() != nil { // the same for all who waited

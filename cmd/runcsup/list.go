@@ -19,7 +19,7 @@ func newListCommand(p *program) *cobra.Command {
 		Short:   "List containers with their states",
 		GroupID: groupLook,
 		Long: "List all containers, or those named, one per line, and below the table what is wrong with those marked !.\n" +
-			"UP/NEXT is how long the container runs, or when it is started next. RESTARTS counts automatic ones.\n" +
+			"UP/NEXT is how long the container runs, when it is started next, or for whom it waits. RESTARTS counts automatic ones.\n" +
 			"With -o json it prints an array, see docs/api.md." + exitStatus(exitFailed, exitNoSuchContainer, exitNoDaemon),
 		ValidArgsFunction: p.completeNames(0, anyContainer),
 		RunE:              func(c *cobra.Command, args []string) error { return runList(c.Context(), p, args) },
@@ -69,6 +69,9 @@ func listText(list []supervisor.Snapshot, now time.Time) string {
 		}
 		if s.LastExit != nil {
 			last = exitBrief(s.LastExit) + " · " + short(now.Sub(s.LastExit.At)) + " ago"
+		}
+		if len(s.WaitingFor) > 0 {
+			upNext = "for " + strings.Join(s.WaitingFor, ", ")
 		}
 		if s.NextStartAt != nil {
 			upNext = until(*s.NextStartAt, now)

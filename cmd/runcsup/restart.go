@@ -36,7 +36,16 @@ func runRestart(ctx context.Context, p *program, o restartOptions, names []strin
 	if err != nil {
 		return err
 	}
-	return p.act(ctx, names, func(c *control.Client, name string) (supervisor.Snapshot, error) {
+	c := p.client()
+	defer c.Close()
+	related, err := orderOf(ctx, c, names, false)
+	if err != nil {
+		return err
+	}
+	return p.actInOrder(ctx, c, related, func(c *control.Client, name string) (supervisor.Snapshot, error) {
+		if related.follows(name) { // it was restarted with the one that it requires, if it ran
+			return c.Start(ctx, name, !o.noWait)
+		}
 		return c.Restart(ctx, name, !o.noWait)
 	})
 }

@@ -57,7 +57,7 @@ func newRootCommand(p *program) *cobra.Command {
 	cobra.EnableCommandSorting = false
 	// The help has them in this order, within their groups.
 	root.AddCommand(
-		newListCommand(p), newStatusCommand(p), newTopCommand(p), newShowCommand(p), newHistoryCommand(p), newEventsCommand(p),
+		newListCommand(p), newStatusCommand(p), newTopCommand(p), newShowCommand(p), newHistoryCommand(p), newEventsCommand(p), newGraphCommand(p),
 		newStartCommand(p), newStopCommand(p), newRestartCommand(p), newKillCommand(p), newExecCommand(p),
 		newEnableCommand(p), newDisableCommand(p), newResetFailedCommand(p),
 		newCheckCommand(p), newDiffCommand(p), newReloadCommand(p), newBuildCommand(p), newImportCommand(p),
@@ -70,7 +70,8 @@ func newRootCommand(p *program) *cobra.Command {
 
 // begin is called before every verb. An error before it is one of usage.
 func (p *program) begin(c *cobra.Command, _ []string) error {
-	if p.format != formatTable && p.format != formatJSON {
+	_, dot := c.Annotations[formatDot]
+	if p.format != formatTable && p.format != formatJSON && (p.format != formatDot || !dot) {
 		return wrongUsage(c, fmt.Sprintf("unknown format %q: it is %s or %s", p.format, formatTable, formatJSON))
 	}
 	p.parsed = true

@@ -35,6 +35,9 @@ func statusText(s screen, now time.Time) string {
 	if s.StatusText != "" {
 		line("Status", printable(s.StatusText))
 	}
+	if len(s.WaitingFor) > 0 {
+		line("Waits for", printable(strings.Join(s.WaitingFor, ", ")))
+	}
 	if s.NextStartAt != nil {
 		line("Next start", moment(*s.NextStartAt, now))
 	}

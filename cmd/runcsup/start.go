@@ -20,8 +20,9 @@ func newStartCommand(p *program) *cobra.Command {
 		Use:     "start NAME… | --all",
 		Short:   "Start containers",
 		GroupID: groupAct,
-		Long: "Start containers and wait until each runs or has failed to. One that runs already stays as it is; one that\n" +
-			"waits for its next start is started at once; one that was stopped by hand is kept running again." +
+		Long: "Start containers and what they require, and wait until each is up or has failed to. One that runs already stays\n" +
+			"as it is; one that waits for its next start is started at once; one that was stopped by hand is kept running\n" +
+			"again. Up is what the definition's ready and type say: a one-shot container is when its task is done." +
 			exitStatus(exitFailed, exitNoSuchContainer, exitNoDaemon),
 		Args: wantNamesOrAll(&o.all),
 		ValidArgsFunction: p.completeNames(0, func(s supervisor.Snapshot) bool {
@@ -39,7 +40,13 @@ func runStart(ctx context.Context, p *program, o startOptions, names []string) e
 	if err != nil {
 		return err
 	}
-	return p.act(ctx, names, func(c *control.Client, name string) (supervisor.Snapshot, error) {
+	c := p.client()
+	defer c.Close()
+	related, err := orderOf(ctx, c, names, false)
+	if err != nil {
+		return err
+	}
+	return p.actInOrder(ctx, c, related, func(c *control.Client, name string) (supervisor.Snapshot, error) {
 		return c.Start(ctx, name, !o.noWait)
 	})
 }

@@ -38,7 +38,7 @@ func runStatus(ctx context.Context, p *program, names []string) error {
 			continue
 		}
 		found = append(found, s)
-		if s.State != supervisor.StateRunning {
+		if s.State != supervisor.StateRunning && !s.Ready { // a one-shot task that is done is up
 			errs = append(errs, exitError(exitNotRunning))
 		}
 	}

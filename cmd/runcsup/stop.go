@@ -40,7 +40,13 @@ func runStop(ctx context.Context, p *program, o stopOptions, names []string) err
 	if err != nil {
 		return err
 	}
-	return p.act(ctx, names, func(c *control.Client, name string) (supervisor.Snapshot, error) {
+	c := p.client()
+	defer c.Close()
+	related, err := orderOf(ctx, c, names, true)
+	if err != nil {
+		return err
+	}
+	return p.actInOrder(ctx, c, related, func(c *control.Client, name string) (supervisor.Snapshot, error) {
 		return c.Stop(ctx, name, !o.noWait)
 	})
 }

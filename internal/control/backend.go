@@ -17,6 +17,8 @@ type Backend interface {
 	// List returns all containers; the order is of no importance.
 	List() []supervisor.Snapshot
 	Get(name string) (supervisor.Snapshot, error)
+	// Graph returns the order of all containers.
+	Graph() []GraphNode
 
 	// Start returns when the container runs or this attempt has definitely failed. One that runs stays as it is.
 	Start(ctx context.Context, name string) error

@@ -27,6 +27,7 @@ func exampleBackend(t *testing.T) *controltest.Backend {
 			{Name: "web", Enabled: true, State: supervisor.StateStopped, Health: supervisor.HealthNone, Bundle: "/srv/web"},
 			{Name: "idle", State: supervisor.StateStopped, Health: supervisor.HealthNone, Bundle: "/srv/idle"},
 		},
+		Order: supervisor.Graph{"web": {Requires: []string{"npd"}}},
 		Changes: []control.Change{
 			{Name: "npd", Action: control.ActionRestarted, Why: []string{"env TZ changed"}},
 			{Name: "idle", Action: control.ActionUnchanged},

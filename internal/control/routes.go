@@ -24,6 +24,7 @@ var routes = []route{
 	{http.MethodGet, "/v1/containers/{name}", (*Server).get},
 	{http.MethodGet, "/v1/containers/{name}/definition", (*Server).show},
 	{http.MethodGet, "/v1/stats", (*Server).stats},
+	{http.MethodGet, "/v1/graph", (*Server).graph},
 	{http.MethodPost, "/v1/containers/{name}/start", action(Backend.Start)},
 	{http.MethodPost, "/v1/containers/{name}/stop", action(Backend.Stop)},
 	{http.MethodPost, "/v1/containers/{name}/restart", action(Backend.Restart)},

@@ -53,6 +53,26 @@ func (d *Daemon) Get(name string) (supervisor.Snapshot, error) {
 	return supervisor.Snapshot{}, noSuch(name)
 }
 
+// Graph returns the order of all containers.
+func (d *Daemon) Graph() []control.GraphNode {
+	g := d.supervisor.Graph()
+	for _, e := range d.catalog.all() {
+		if _, there := g[e.name]; !there {
+			g[e.name] = supervisor.Order{}
+		}
+	}
+	return control.NewGraph(g, func(n *control.GraphNode) {
+		if s, err := d.Get(n.Name); err == nil {
+			n.State, n.Ready, n.WaitingFor = s.State, s.Ready, s.WaitingFor
+		}
+		if e := d.catalog.get(n.Name); e != nil {
+			if _, def, _, _, _ := e.view(); def != nil {
+				n.Oneshot = def.Oneshot
+			}
+		}
+	})
+}
+
 // Start starts a container.
 func (d *Daemon) Start(ctx context.Context, name string) error {
 	return d.act(ctx, name, func() error { return d.supervisor.Start(ctx, name) })

@@ -26,6 +26,7 @@ type Backend struct {
 	Changes    []control.Change // what Reload and Diff return
 	Shown      control.Shown
 	Usage      []control.Stats
+	Order      supervisor.Graph
 	Executed   control.Executed // what Exec returns
 	Info       control.VersionInfo
 	// Entries are what History and Events return. With follow Events goes on with what Live has, until that is closed.
@@ -121,6 +122,19 @@ func (b *Backend) Stats(names []string) ([]control.Stats, error) {
 	return slices.DeleteFunc(slices.Clone(b.Usage), func(s control.Stats) bool {
 		return len(names) > 0 && !slices.Contains(names, s.Name)
 	}), nil
+}
+
+// Graph has the containers in their Order.
+func (b *Backend) Graph() []control.GraphNode {
+	g := supervisor.Graph{}
+	for _, s := range b.List() {
+		g[s.Name] = b.Order[s.Name]
+	}
+	return control.NewGraph(g, func(n *control.GraphNode) {
+		if s, err := b.Get(n.Name); err == nil {
+			n.State, n.Ready, n.WaitingFor = s.State, s.Ready, s.WaitingFor
+		}
+	})
 }
 
 // Get implements control.Backend.
