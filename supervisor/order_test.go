@@ -184,17 +184,21 @@ func TestStopAndStartTogether(t *testing.T) {
 		}
 		after(time.Hour)
 		h.states(t, "app stopped, db stopped, migration stopped, proxy stopped")
-		started := begin(func() error { return h.Start(t.Context(), "app") })
+		started := begin(func() error { return h.Start(t.Context(), "proxy") })
 		after(time.Second)
-		h.states(t, "app waiting, db running, migration waiting, proxy stopped")
+		h.states(t, "app waiting, db running, migration waiting, proxy waiting")
 		h.monitor.say("db", Report{Ready: true})
 		if err := <-started; err != nil {
 			t.Fatal(err)
 		}
-		h.states(t, "app running, db running, migration exited, proxy stopped")
-		if got := h.wrote(); got != "+db +migration -migration +app" {
+		h.states(t, "app running, db running, migration exited, proxy running")
+		if got := h.wrote(); got != "+db +migration -migration +app +proxy" {
 			t.Error(got)
 		}
+		if err := h.Stop(t.Context(), "app"); err != nil {
+			t.Fatal(err)
+		}
+		h.states(t, "app stopped, db running, migration exited, proxy stopped")
 	})
 }
 

@@ -135,13 +135,27 @@ func (s *Supervisor) Start(ctx context.Context, name string) error {
 	if _, err := s.lookup(name); err != nil {
 		return err
 	}
-	for _, needed := range s.Graph().Needed(name) {
-		err := s.ask(ctx, needed, func(reply chan<- error) command { return pullCommand{byHand: true, reply: reply} })
-		if err != nil && !errors.Is(err, ErrNoContainer) { // that one is missing is what the container says
-			return err
-		}
+	if err := s.pull(ctx, s.Graph(), name); err != nil {
+		return err
 	}
 	return s.ask(ctx, name, func(reply chan<- error) command { return upCommand{kind: evStart, reply: reply} })
+}
+
+// pull starts what a container requires: those first that the others wait for, so that none finds itself waiting in vain.
+func (s *Supervisor) pull(ctx context.Context, g Graph, name string) error {
+	needed := g.Needed(name)
+	for _, level := range g.Levels() {
+		for _, other := range level {
+			if !slices.Contains(needed, other) {
+				continue
+			}
+			err := s.ask(ctx, other, func(reply chan<- error) command { return pullCommand{byHand: true, reply: reply} })
+			if err != nil && !errors.Is(err, ErrNoContainer) { // that one is missing is what the container says
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Restart ends a container that runs, and before it those that require it, starts all of them in any case, and returns as
@@ -157,11 +171,8 @@ func (s *Supervisor) Restart(ctx context.Context, name string) error {
 			with = append(with, other)
 		}
 	}
-	for _, needed := range g.Needed(name) {
-		err := s.ask(ctx, needed, func(reply chan<- error) command { return pullCommand{byHand: true, reply: reply} })
-		if err != nil && !errors.Is(err, ErrNoContainer) {
-			return err
-		}
+	if err := s.pull(ctx, g, name); err != nil {
+		return err
 	}
 	errs := s.inOrder(ctx, g, append(with, name), func(member string, first []string, patience time.Duration, reply chan<- error) command {
 		return upCommand{kind: evRestart, first: first, patience: patience, unless: member != name, reply: reply}
