@@ -41,6 +41,9 @@ func Run(ctx context.Context, src Source, o Options) error {
 		return fmt.Errorf("cannot use the terminal: %w", err)
 	}
 	defer screen.Fini()
+	for r, plain := range map[rune]string{'…': "~", '▼': "v", '▲': "^"} { // for terminals without UTF-8
+		screen.RegisterRuneFallback(r, plain)
+	}
 	return loop(ctx, src, o, screen, first)
 }
 

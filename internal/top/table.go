@@ -54,7 +54,7 @@ func (v *view) drawTable(c *canvas) {
 		c.text(0, y, strings.Repeat("─", c.width), styles[faint])
 		v.drawContainer(c, y+1)
 	}
-	v.drawKeys(c, "⏎ details", "sort by n name  s state  c cpu  m mem  r restarts  u uptime", "q quit", "R reverse", "↑↓ select")
+	v.drawKeys(c, "enter details", "sort: n name s state c cpu m mem r restarts u uptime", "q quit", "R reverse", "↑↓ select")
 }
 
 // minPane is how many lines have to be free for the selected container to be shown below the table.
