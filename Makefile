@@ -46,6 +46,7 @@ deps: ## install the Debian packages that the tests use, where they are missing
 .PHONY: vet
 vet: ## go vet
 	$(GO) vet ./...
+	$(GO) vet -tags man,hang ./cmd/runcsup ./internal/daemon
 
 .PHONY: lint
 lint: $(LINT) ## golangci-lint, the pinned version

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"testing"
 )
 
 // machineProcess is a process of a container that is not confused with another one of the same pid.
@@ -96,4 +97,28 @@ func (m *sdMachine) waitNewDaemon(before string) {
 		}
 		return nil
 	})
+}
+
+// A stop takes as long as the containers need, not as long as systemd thinks a service may: the daemon asks for more.
+func TestStopLastsAsLongAsContainersNeed(t *testing.T) {
+	t.Parallel()
+	m := service(t)
+	m.write("/etc/systemd/system/runcsup.service.d/test.conf", "[Service]\nTimeoutStopSec=4s\n")
+	m.must("systemctl", "daemon-reload")
+	m.write("/etc/runcsup/containers.d/stubborn.yaml", `rootfs: /srv/rootfs
+command: [sh, -c, "trap '' TERM; echo deaf >/tmp/deaf; while :; do sleep 0.2; done"]
+stop: {timeout: 12s}
+`)
+	m.must("systemctl", "start", "runcsup")
+	before := m.waitRunning("stubborn")
+	m.eventuallyOutput("deaf", "cat", "/srv/rootfs/tmp/deaf")
+	m.must("systemctl", "stop", "runcsup")
+	m.nothingRuns(before)
+	if result := m.property("runcsup", "Result"); result != "success" {
+		t.Errorf("the result of the stop is %s", result)
+	}
+	out := m.must("journalctl", "-b", "--no-pager", "-u", "runcsup", "-o", "cat")
+	if strings.Contains(out, "timed out") {
+		t.Errorf("systemd lost its patience:\n%s", out)
+	}
 }

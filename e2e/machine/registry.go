@@ -35,12 +35,34 @@ func register(name string) (lock *os.File, err error) {
 	return takeLock(filepath.Join(dir, "lock"), true)
 }
 
-// lockRegistry keeps others from making and sweeping machines until it is closed.
+// lockRegistry keeps others from making and sweeping machines until it is closed. The lock is that of the directory itself,
+// which goes with the last machine.
 func lockRegistry() (*os.File, error) {
-	if err := os.MkdirAll(registry, 0o700); err != nil {
-		return nil, err
+	for {
+		if err := os.MkdirAll(registry, 0o700); err != nil {
+			return nil, err
+		}
+		f, err := os.Open(registry)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			f, err = locked(f, unix.LOCK_EX)
+		}
+		if err != nil {
+			return nil, err
+		}
+		mine, err := f.Stat()
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if there, err := os.Stat(registry); err == nil && os.SameFile(mine, there) {
+			return f, nil
+		}
+		if err := f.Close(); err != nil { // removed while this one waited
+			return nil, err
+		}
 	}
-	return takeLock(filepath.Join(registry, ".lock"), true)
 }
 
 func takeLock(file string, wait bool) (*os.File, error) {
@@ -48,17 +70,21 @@ func takeLock(file string, wait bool) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	how := unix.LOCK_EX
-	if !wait {
-		how |= unix.LOCK_NB
+	if wait {
+		return locked(f, unix.LOCK_EX)
 	}
+	return locked(f, unix.LOCK_EX|unix.LOCK_NB)
+}
+
+// locked returns the file with the lock, or closes it.
+func locked(f *os.File, how int) (*os.File, error) {
 	for {
 		err := unix.Flock(int(f.Fd()), how)
 		if err == nil {
 			return f, nil
 		}
 		if !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(&fs.PathError{Op: "lock", Path: file, Err: err}, f.Close())
+			return nil, errors.Join(&fs.PathError{Op: "lock", Path: f.Name(), Err: err}, f.Close())
 		}
 	}
 }
@@ -114,5 +140,6 @@ func sweepOnce(mine string) (busy []string, err error) {
 			errs = append(errs, remove(name), lock.Close())
 		}
 	}
+	_ = os.Remove(registry) // unless there are others
 	return busy, errors.Join(errs...)
 }
