@@ -6,10 +6,49 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spf13/cobra"
+
 	"github.com/runcsup/runcsup/internal/config"
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/history"
 )
+
+// pastOptions say how much of what happened is wanted.
+type pastOptions struct {
+	lines    int // -1: not said
+	since    string
+	stateDir string
+}
+
+func (o *pastOptions) addFlags(c *cobra.Command, lines string) {
+	c.Flags().IntVarP(&o.lines, "lines", "n", -1, lines)
+	c.Flags().StringVar(&o.since, "since", "", "only what happened since this `time`: 10m, 2d, 03:00, 2026-11-25, \"2026-11-25 03:00\", RFC 3339")
+	c.Flags().StringVar(&o.stateDir, "state-dir", "", "without a daemon: the `directory` with its state (default: as in the daemon's settings)")
+	_ = c.MarkFlagDirname("state-dir")
+}
+
+// query is what the options ask for, limited to lines where they do not say how many.
+func (o *pastOptions) query(p *program, c *cobra.Command, lines int) (q history.Query, err error) {
+	if c.Flags().Changed("lines") {
+		if o.lines < 0 {
+			return q, wrongUsage(c, "--lines cannot be negative")
+		}
+		lines = o.lines
+		if lines == 0 {
+			lines = -1
+		}
+	}
+	q.Limit = lines
+	if o.since != "" {
+		if q.Since, err = parseSince(o.since, p.now()); err != nil {
+			return q, wrongUsage(c, "wrong --since: "+err.Error())
+		}
+		if !c.Flags().Changed("lines") {
+			q.Limit = 0
+		}
+	}
+	return q, nil
+}
 
 // noDaemon tells whether an error is that there is none.
 func noDaemon(err error) bool {
