@@ -59,7 +59,7 @@ func (d *Daemon) observeProbe(name string, role health.Role, r health.Result) {
 	d.metrics.ObserveProbe(name, string(role), metrics.ProbeResult(r.Outcome), r.Duration)
 }
 
-var errNotReady = errors.New("not all that is to run was started yet")
+var errNotReady = errors.New("not all that is to run was started yet, or it is being stopped")
 
 // checkReady tells whether the service manager was told that the daemon is ready.
 func (d *Daemon) checkReady() error {

@@ -149,6 +149,7 @@ func (d *Daemon) holdCalls() {
 // stop ends all containers, and the daemon with them.
 func (d *Daemon) stop(signals <-chan os.Signal, why string, taken <-chan struct{}) error {
 	d.stopBuilding()
+	d.ready.Store(false)
 	d.log.Info("stopping all containers", "signal", why)
 	d.tell(d.notifier.Stopping("Stopping all containers"))
 	done := make(chan error, 1)
