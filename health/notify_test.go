@@ -177,3 +177,42 @@ func TestReadinessByNotify(t *testing.T) {
 		}
 	})
 }
+
+// What a container asks for has bounds, and what it repeats is one result.
+func TestContainersCannotAskForAnything(t *testing.T) {
+	bubble(t, func(t *testing.T, e *Engine) {
+		none := func(p *Probe) { p.OnFailure = ActionNone }
+		w := e.Watch(newContainer(t, nil).target(&Probes{
+			Startup: notifyProbe(RoleStartup, 10*time.Second), Liveness: notifyProbe(RoleLiveness, 10*time.Second, none), Readiness: notifyProbe(RoleReadiness, 0),
+		}))
+		w.Notify(Notification{ExtendTimeout: 1000 * time.Hour})
+		wait(maxExtend - 1)
+		if got := words(w.Status()); got != "starting" {
+			t.Errorf("after almost an hour: %s", got)
+		}
+		for range 3 {
+			w.Notify(Notification{Ready: true, WatchdogTimeout: time.Microsecond})
+		}
+		wait(minWatchdog - 1)
+		if got := words(w.Status()); got != "starting ready" {
+			t.Errorf("before the shortest time of a watchdog: %s", got)
+		}
+		wait(1)
+		if got := words(w.Status()); got != "unhealthy ready none" {
+			t.Errorf("after it: %s", got)
+		}
+		for _, r := range w.Reports() {
+			if r.Role != RoleLiveness && len(r.Results) != 1 {
+				t.Errorf("%s has %d results", r.Role, len(r.Results))
+			}
+		}
+	})
+	bubble(t, func(t *testing.T, e *Engine) {
+		w := e.Watch(newContainer(t, nil).target(&Probes{Startup: notifyProbe(RoleStartup, 10*time.Second)}))
+		w.Notify(Notification{ExtendTimeout: 1000 * time.Hour})
+		wait(maxExtend)
+		if got := words(w.Status()); got != "unhealthy restart" {
+			t.Errorf("after an hour: %s", got)
+		}
+	})
+}
