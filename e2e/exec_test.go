@@ -166,6 +166,14 @@ func TestExecSessions(t *testing.T) {
 	wait(cmd, "after the daemon's death", want)
 
 	n.start()
+	cmd, in, _ = begin("-i", "box", "sh", "-c", "echo ready; read x; exit 10")
+	n.must("reexec")
+	_, err = io.WriteString(in, "on\n")
+	check(t, err)
+	if want = 10; !kernelTellsExits(t) {
+		want = 5
+	}
+	wait(cmd, "after reexec", want)
 	cmd, _, _ = begin("box", "sh", "-c", "trap '' TERM HUP INT; echo ready; while :; do sleep 1; done")
 	n.must("stop", "box")
 	wait(cmd, "container stopped", 137)
