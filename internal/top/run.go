@@ -35,7 +35,7 @@ func Run(ctx context.Context, src Source, o Options) error {
 	}
 	screen, err := tcell.NewScreen()
 	if err != nil {
-		return fmt.Errorf("cannot use the terminal: %w", err)
+		return fmt.Errorf("cannot use the terminal: %w; try another TERM (TERM=xterm), or --once", err)
 	}
 	if err := screen.Init(); err != nil {
 		return fmt.Errorf("cannot use the terminal: %w", err)
