@@ -18,6 +18,7 @@ const (
 Before=runcsup.service
 [Service]
 Type=forking
+TimeoutStartSec=infinity
 ExecStart=/bin/sh -c 'for i in $(seq %d); do sleep 1000000 & done'
 [Install]
 WantedBy=multi-user.target
