@@ -27,17 +27,20 @@ func shop(n *node) {
 	n.define("log", "command: [idle]")
 }
 
-// wrote is what the containers wrote since the last time.
-func (n *node) wrote() string {
+// wantWrote waits until the containers have written just that since the last time.
+func (n *node) wantWrote(when, want string) {
 	n.Helper()
 	file := filepath.Join(n.dir, "journal", "order")
-	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return ""
-	}
-	check(n, err)
-	check(n, os.Remove(file))
-	return strings.Join(strings.Fields(string(text)), " ")
+	eventually(n, patience, when+": "+want, func() error {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if got := strings.Join(strings.Fields(string(text)), " "); got != want {
+			return errors.New(got)
+		}
+		return os.Remove(file)
+	})
 }
 
 func waitForShop(n *node) {
@@ -55,9 +58,7 @@ func TestOrder(t *testing.T) {
 	n.start()
 	const up, down = "+db ready +migration done +app +proxy", "-proxy -app -db"
 	waitForShop(n)
-	if got := n.wrote(); got != up {
-		t.Errorf("at boot: %s", got)
-	}
+	n.wantWrote("at boot", up)
 
 	db, app := n.get("db"), n.get("app")
 	n.must("kill", "-s", "KILL", "db")
@@ -65,26 +66,20 @@ func TestOrder(t *testing.T) {
 	if now := n.get("app"); now.Pid != app.Pid {
 		t.Errorf("the database was killed, and app is %s", now.brief())
 	}
-	if got := n.wrote(); got != "+db ready" {
-		t.Errorf("the database was killed: %s", got)
-	}
+	n.wantWrote("the database was killed", "+db ready")
 
 	n.kill()
 	n.start()
 	n.waitFor("proxy", "is adopted", func(c container) bool { return c.Adopted && c.State == "running" })
 	waitForShop(n)
-	if got := n.wrote(); got != "" {
-		t.Errorf("a killed daemon: %s", got)
+	if text, err := os.ReadFile(filepath.Join(n.dir, "journal", "order")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a killed daemon: %s, %v", text, err)
 	}
 
 	n.must("stop", "db")
-	if got := n.wrote(); got != down {
-		t.Errorf("stop db: %s", got)
-	}
+	n.wantWrote("stop db", down)
 	n.must("start", "proxy")
-	if got := n.wrote(); got != up {
-		t.Errorf("start proxy: %s", got)
-	}
+	n.wantWrote("start proxy", up)
 	n.must("restart", "app")
 	eventually(t, patience, "proxy follows app", func() error {
 		if c := n.get("proxy"); c.State != "running" {
@@ -92,19 +87,13 @@ func TestOrder(t *testing.T) {
 		}
 		return nil
 	})
-	if got := n.wrote(); got != "-proxy -app +app +proxy" {
-		t.Errorf("restart app: %s", got)
-	}
+	n.wantWrote("restart app", "-proxy -app +app +proxy")
 	n.stop()
-	if got := n.wrote(); got != down {
-		t.Errorf("the daemon is stopped: %s", got)
-	}
+	n.wantWrote("the daemon is stopped", down)
 
 	n.start()
 	waitForShop(n)
-	if got := n.wrote(); got != up {
-		t.Errorf("the next start: %s", got)
-	}
+	n.wantWrote("the next start", up)
 }
 
 // A definition that closes a cycle, or names nobody, is refused with its place, and what runs is left alone.

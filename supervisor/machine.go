@@ -191,7 +191,7 @@ var table = map[State]map[eventKind]cell{
 	StateExited: {
 		evStart: (*machine).startUnlessDone, evRestart: (*machine).startByHand, evStop: (*machine).rest,
 		evResetFailed: (*machine).forgive, evRemoved: (*machine).removedAtRest, evTimer: (*machine).removeOnTimer,
-		evShutdown: (*machine).clean, evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore,
+		evShutdown: (*machine).shutdownExited, evReplace: ignore, evUnblocked: ignore, evFound: ignore, evLost: ignore, evStarted: ignore,
 		evStartFailed: ignore, evExited: ignore, evUnhealthy: ignore, evUnbound: ignore,
 	},
 	StateFailed: {

@@ -443,6 +443,13 @@ func TestOneshotIsDoneOncePerBoot(t *testing.T) {
 		if got := h.wrote(); got != "" {
 			t.Errorf("a start of what is done: %s", got)
 		}
+		if err := h.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		restart("boot")
+		if got := h.wrote(); got != "+db +migration -migration +app +proxy" {
+			t.Errorf("after a shutdown: %s", got)
+		}
 		restart("next boot")
 		if got := h.wrote(); got != "+db +migration -migration +app +proxy" {
 			t.Errorf("after a reboot: %s", got)

@@ -94,6 +94,14 @@ func (m *machine) startUnlessDone(e event) []action {
 	return m.startByHand(e)
 }
 
+// shutdownExited: a task that is done ends with the containers that it was done for, and is done again for the next ones.
+func (m *machine) shutdownExited(e event) []action {
+	if m.done {
+		return m.rest(e)
+	}
+	return m.clean(e)
+}
+
 // startAnew starts a container whose definition was mended: its past counts for nothing.
 func (m *machine) startAnew(e event) []action {
 	m.attempt, m.starts = 0, nil
