@@ -97,7 +97,7 @@ func check(ctx context.Context, conn *sddbus.Conn, unit string) error {
 	return nil
 }
 
-// Undo gives the container back to the unit, unless that was released earlier already.
+// Undo gives the container back to the unit, which is started if it has ended meanwhile, unless that was released earlier already.
 func (r *Released) Undo(ctx context.Context) error {
 	if r.File == "" || r.before {
 		return nil
@@ -113,6 +113,16 @@ func (r *Released) Undo(ctx context.Context) error {
 	defer conn.Close()
 	if err := conn.ReloadContext(ctx); err != nil {
 		return fmt.Errorf("cannot give the container back to %s: systemctl daemon-reload: %w", r.Unit, err)
+	}
+	// Had its container ended meanwhile, it would have started another one.
+	properties, err := conn.GetUnitPropertiesContext(ctx, r.Unit)
+	if err != nil {
+		return fmt.Errorf("cannot look at %s: %w", r.Unit, err)
+	}
+	if state, _ := properties["ActiveState"].(string); state == "inactive" || state == "failed" {
+		if _, err := conn.StartUnitContext(ctx, r.Unit, "replace", nil); err != nil {
+			return fmt.Errorf("%s ended meanwhile, and cannot be started: %w", r.Unit, err)
+		}
 	}
 	return nil
 }
