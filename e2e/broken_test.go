@@ -131,7 +131,7 @@ func TestBrokenDefinitionStopsNothing(t *testing.T) {
 		{"wrong type", "command: idle\n", `app.yaml:2:10: "command" must be a list`},
 		{"two sources", "rootfs: ROOTFS\nbundle: /srv\n" + good, "exclude each other"},
 		{"no command", "env: {A: b}\n", `"command"`},
-		{"not supported yet", good + "after: [other]\n", "not supported yet"},
+		{"unknown dependency", good + "after: [other]\n", `there is no container "other"`},
 		{"unknown capability", good + "capabilities: {add: [CAP_NOPE]}\n", "CAP_NOPE"},
 		{"unknown user", good + "user: somebody\n", "somebody"},
 		{"env file that is not there", "command: [idle]\nenvFile: [/no/such.env]\n", "/no/such.env"},
