@@ -374,3 +374,31 @@ func TestCommandInContainerDuringReexec(t *testing.T) {
 	}
 	n.stop()
 }
+
+// What a container writes while the daemon is replaced is written once, and in order.
+func TestOutputDuringReexecs(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.ownProgram()
+	const lines = 30000
+	n.define("writer", fmt.Sprintf("command: [sh, -c, 'i=0; while [ $i -lt %d ]; do i=$((i+1)); echo line $i; done; echo all; exec sleep 1000']\nstop: {signal: KILL}\nlog: {maxSize: 100MiB}\n", lines))
+	n.start()
+	n.waitState("writer", "running")
+	reexecs := 0
+	for ; !strings.HasSuffix(n.output("writer"), "all\n"); reexecs++ {
+		n.must("reexec")
+	}
+	if reexecs < 2 {
+		t.Errorf("only %d: this test shows nothing", reexecs)
+	}
+	written := strings.Fields(strings.ReplaceAll(strings.TrimSuffix(n.output("writer"), "all\n"), "line ", ""))
+	for i, number := range written {
+		if number != fmt.Sprint(i+1) {
+			t.Fatalf("after line %d comes %s, with %d of %d lines", i, number, len(written), lines)
+		}
+	}
+	if len(written) != lines {
+		t.Errorf("%d of %d lines were written", len(written), lines)
+	}
+	n.stop()
+}
