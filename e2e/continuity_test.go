@@ -129,12 +129,12 @@ func TestExitsWhileTheServiceIsDown(t *testing.T) {
 	want := map[string]string{}
 	define := func(name, command, exit string) {
 		m.write("/etc/runcsup/containers.d/"+name+".yaml", "rootfs: /srv/rootfs\nmounts: [{source: /srv/signal, target: /signal}]\nrestart: no\n"+
-			"command: [sh, -c, 'while [ ! -e /signal/go ]; do sleep 0.2; done; "+command+"']\n")
+			"command: [sh, -c, '"+command+"']\n")
 		want[name] = exit
 	}
 	for i := range containers {
 		code := i * 255 / (containers - 1)
-		define(fmt.Sprintf("c%02d", i), fmt.Sprint("exit ", code), fmt.Sprintf("exited/%d/", code))
+		define(fmt.Sprintf("c%02d", i), fmt.Sprint("read line </signal/gate; exit ", code), fmt.Sprintf("exited/%d/", code))
 	}
 	define("killed", "sleep 1000", "signaled/-1/KILL")
 	if !kernelTellsExits(t) {
@@ -144,7 +144,9 @@ func TestExitsWhileTheServiceIsDown(t *testing.T) {
 	}
 	// The daemon that systemd starts in place of the killed one waits.
 	m.write("/etc/systemd/system/runcsup.service.d/wait.conf", "[Service]\nExecStartPre=/bin/sh -c 'while [ -e /run/wait ]; do sleep 0.1; done'\n")
+	m.write("/etc/runcsup/runcsup.yaml", "startTimeout: 10m\n") // one that cannot be started in time stays so
 	m.must("mkdir", "-p", "/srv/signal")
+	m.must("mkfifo", "/srv/signal/gate")
 	m.must("systemctl", "daemon-reload")
 	m.must("systemctl", "start", "runcsup")
 	before := m.waitAll("running")
@@ -159,10 +161,10 @@ func TestExitsWhileTheServiceIsDown(t *testing.T) {
 		}
 		return nil
 	})
-	m.must("touch", "/srv/signal/go")
 	m.must("kill", "-KILL", fmt.Sprint(before["killed"].Pid))
 	for name, c := range before {
 		eventually(t, patience, name+" ends", func() error {
+			m.must("sh", "-c", ": <>/srv/signal/gate") // all that wait for somebody to open it go on
 			if _, err := m.try("kill", "-0", fmt.Sprint(c.Pid)); err == nil {
 				return fmt.Errorf("process %d is there", c.Pid)
 			}
