@@ -57,7 +57,8 @@ func newRootCommand(p *program) *cobra.Command {
 	cobra.EnableCommandSorting = false
 	// The help has them in this order, within their groups.
 	root.AddCommand(
-		newListCommand(p), newStatusCommand(p), newTopCommand(p), newShowCommand(p), newHistoryCommand(p), newEventsCommand(p), newGraphCommand(p),
+		newListCommand(p), newStatusCommand(p), newTopCommand(p), newShowCommand(p), newHistoryCommand(p), newEventsCommand(p),
+		newLogsCommand(p), newGraphCommand(p),
 		newStartCommand(p), newStopCommand(p), newRestartCommand(p), newKillCommand(p), newExecCommand(p),
 		newEnableCommand(p), newDisableCommand(p), newResetFailedCommand(p),
 		newCheckCommand(p), newDiffCommand(p), newReloadCommand(p), newBuildCommand(p), newImportCommand(p),

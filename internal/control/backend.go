@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/runcsup/runcsup/internal/history"
+	"github.com/runcsup/runcsup/internal/logs"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -52,6 +53,10 @@ type Backend interface {
 
 	// Stats returns what running containers use now, for all if names is empty. Those that do not run are left out.
 	Stats(names []string) ([]Stats, error)
+
+	// Logs calls yield with lines of a container's output, oldest first, until the context ends or yield fails. Text is
+	// valid during the call alone.
+	Logs(ctx context.Context, name string, q logs.Query, yield func(logs.Line) error) error
 
 	// History returns what happened to a container, oldest first.
 	History(name string, q history.Query) ([]history.Entry, error)

@@ -13,6 +13,7 @@ import (
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/control/controltest"
 	"github.com/runcsup/runcsup/internal/history"
+	"github.com/runcsup/runcsup/internal/logs"
 	"github.com/runcsup/runcsup/internal/usage"
 	"github.com/runcsup/runcsup/supervisor"
 )
@@ -40,6 +41,8 @@ func exampleBackend(t *testing.T) *controltest.Backend {
 			Pids:   &usage.Pids{Current: 5, Limit: 100}, IO: []usage.Device{{Major: 8, ReadBytes: 8192, WriteBytes: 4096, Reads: 2, Writes: 1}},
 			Pressure: &usage.Pressure{CPU: &usage.Stall{SomeSeconds: 1.5, FullSeconds: 0.25, SomePercent: 12.5}, Memory: &usage.Stall{}, IO: &usage.Stall{}},
 		}}},
+		Lines: map[string][]logs.Line{"npd": {{Time: time.Date(2026, 11, 25, 3, 1, 12, 123456789, time.UTC), Stream: logs.Stderr,
+			Text: []byte("kernel: oom <killed>"), Cursor: "2026-11-25T03:01:12.123456789Z"}}},
 		Entries: []history.Entry{
 			{ID: 1764039672123456, At: *at(t, "2026-11-25T03:01:12.123Z"), Container: "npd", Type: "exited",
 				Exit: &history.Exit{Reason: "exited", Code: 3}, RanSeconds: 61.5, MemoryPeakBytes: 12_910_592},

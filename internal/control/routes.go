@@ -38,6 +38,7 @@ var routes = []route{
 	{http.MethodPost, "/v1/reload", (*Server).reload},
 	{http.MethodGet, "/v1/diff", (*Server).diff},
 	{http.MethodPost, "/v1/reexec", (*Server).reexec},
+	{http.MethodGet, "/v1/containers/{name}/logs", (*Server).logs},
 	{http.MethodGet, "/v1/containers/{name}/history", (*Server).history},
 	{http.MethodGet, "/v1/events", (*Server).events},
 }

@@ -68,7 +68,7 @@ func ask(t *testing.T, socket, method, path, body string) (int, string) {
 		t.Fatal(err)
 	}
 	want := "application/json"
-	if strings.HasPrefix(path, "/v1/events") && resp.StatusCode == http.StatusOK {
+	if (strings.HasPrefix(path, "/v1/events") || strings.Contains(path, "/logs")) && resp.StatusCode == http.StatusOK {
 		want = "application/x-ndjson"
 	}
 	if got := resp.Header.Get("Content-Type"); got != want {

@@ -29,6 +29,11 @@ func (d *Daemon) setLog(name string, o config.LogOptions) {
 	}
 }
 
+// Logs reads a container's output; see control.Backend.
+func (d *Daemon) Logs(ctx context.Context, name string, q logs.Query, yield func(logs.Line) error) error {
+	return d.logs.Read(ctx, name, q, yield)
+}
+
 // forgetLogTimeout is for storing what a container that is removed has still written.
 const forgetLogTimeout = 5 * time.Second
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/history"
+	"github.com/runcsup/runcsup/internal/logs"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -29,6 +30,8 @@ type Backend struct {
 	Order      supervisor.Graph
 	Executed   control.Executed // what Exec returns
 	Info       control.VersionInfo
+	// Lines are the output of containers, by name.
+	Lines map[string][]logs.Line
 	// Entries are what History and Events return. With follow Events goes on with what Live has, until that is closed.
 	Entries []history.Entry
 	Live    chan history.Entry
@@ -217,6 +220,28 @@ func (b *Backend) named(names []string) []control.Change {
 		}
 	}
 	return changes
+}
+
+// Logs implements control.Backend.
+func (b *Backend) Logs(ctx context.Context, name string, q logs.Query, yield func(logs.Line) error) error {
+	if err := b.call(ctx, "logs %s follow=%t", name, q.Follow); err != nil {
+		return err
+	}
+	after := q.After != ""
+	for _, l := range b.Lines[name] {
+		if after {
+			after = l.Cursor != q.After
+			continue
+		}
+		if err := yield(l); err != nil {
+			return err
+		}
+	}
+	if q.Follow {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // History implements control.Backend.
