@@ -95,8 +95,10 @@ func TestExitCodes(t *testing.T) {
 		{"build none", 4, missing},
 		{"reload npd", 4, "runcsup: no definition of npd\n"},
 		// usage
-		{"logs", 2, "runcsup: unknown command \"logs\"\nhint: runcsup --help lists the commands\n"},
-		{"logs -f npd", 2, "runcsup: unknown command \"logs\"\nhint: runcsup --help lists the commands\n"},
+		{"logs", 2, "…logs needs the name of a container…"},
+		{"logs --stream stdin npd", 2, "…--stream is stdout or stderr…"},
+		{"logs -f --until 1h npd", 2, "…--follow and --until exclude each other…"},
+		{"logs npd", 0, ""},
 		{"pause npd", 2, "…unknown command…"},
 		{"top", 2, "…there is no terminal to show it in; --once…"},
 		{"top --once --sort size", 2, "…cannot sort by \"size\"…"},
