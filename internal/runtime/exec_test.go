@@ -317,7 +317,7 @@ func TestExecSession(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, fl flavour) {
 		r := fl.runtime(t)
 		p := idle(t, r, "box")
-		req := sh("until stty size 2>/dev/null; do :; done; read line; echo got $line; exit 6")
+		req := sh("until [ \"$(stty size 2>/dev/null)\" = '33 77' ]; do :; done; stty size; read line; echo got $line; exit 6")
 		req.Terminal = &TerminalSize{Rows: 33, Columns: 77}
 		e, master, err := r.StartExec(soon(t), "box", req)
 		if err != nil {
