@@ -123,7 +123,9 @@ func readJournal(ctx context.Context, name string, q Query, emit func(Line) erro
 	}
 	errScan := scanner.Err()
 	outer := ctx.Err()
-	cancel()
+	if errEmit != nil || errScan != nil {
+		cancel() // else it has ended by itself
+	}
 	errWait := cmd.Wait()
 	switch {
 	case errEmit != nil:
