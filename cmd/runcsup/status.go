@@ -80,6 +80,6 @@ func (p *program) look(ctx context.Context, c *control.Client, s supervisor.Snap
 		all.usage = &stats[0].Usage
 	}
 	all.events, _ = lastEvents(ctx, c, s.Name, statusEvents, p.now())
-	all.output, _ = lastOutput(ctx, c, s.Name, statusLines)
+	all.output, _ = lastOutput(ctx, c, s.Name, statusLines, p.now())
 	return all
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/internal/history"
+	"github.com/runcsup/runcsup/internal/logs"
 	"github.com/runcsup/runcsup/internal/top"
 )
 
@@ -31,7 +32,7 @@ func (s *topSource) Details(ctx context.Context, name string) (d top.Details) {
 		d.Probes = strings.Split(strings.TrimSuffix(probesText(one.Probes, s.now()), "\n"), "\n")
 	}
 	d.Events, d.EventsErr = lastEvents(ctx, s.Client, name, detailEvents, s.now())
-	d.Output, d.OutputErr = lastOutput(ctx, s.Client, name, detailLines)
+	d.Output, d.OutputErr = lastOutput(ctx, s.Client, name, detailLines, s.now())
 	return d
 }
 
@@ -64,5 +65,12 @@ func lastEvents(ctx context.Context, c *control.Client, name string, most int, n
 	return lines, nil
 }
 
-// lastOutput are the last lines that a container printed.
-func lastOutput(context.Context, *control.Client, string, int) ([]string, error) { return nil, nil }
+// lastOutput are the last lines that a container wrote, with their times.
+func lastOutput(ctx context.Context, c *control.Client, name string, most int, now time.Time) ([]string, error) {
+	var lines []string
+	err := c.Logs(ctx, name, logs.Query{Tail: most}, func(l logs.Line) error {
+		lines = append(lines, l.Time.In(now.Location()).Format(time.TimeOnly)+"  "+string(l.Text))
+		return nil
+	})
+	return lines, err
+}
