@@ -80,7 +80,7 @@ packages: build ## dist/*.deb and dist/*.rpm
 
 .PHONY: bench
 bench: build ## ratios to bare runc, and to podman; needs root
-	tools/debian-packages podman
+	tools/debian-packages podman conmon
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./e2e/...
 
 .PHONY: demo
