@@ -91,7 +91,7 @@ func conmonRun(n *node, bundle string) (took, cpu time.Duration) {
 	defer func() { _ = os.RemoveAll(dir) }() // in the node, which is demolished anyway
 	var config map[string]any
 	check(n, json.Unmarshal([]byte(readFile(n, filepath.Join(bundle, "config.json"))), &config))
-	config["linux"].(map[string]any)["cgroupsPath"] = cgroupPrefix(n.run) + "/conmon"
+	config["linux"].(map[string]any)["cgroupsPath"] = "/" + cgroupPrefix(n.run) + "/conmon"
 	text, err := json.Marshal(config)
 	check(n, err)
 	check(n, os.Mkdir(filepath.Join(dir, "bundle"), 0o755))

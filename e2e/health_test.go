@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -227,6 +228,13 @@ health:
 	writeFile(t, filepath.Join(n.rootfs, "tmp/started"), "")
 	n.start()
 	before := n.waitFor("app", "healthy and ready", func(c container) bool { return c.Health == "healthy" && c.Ready })
+	eventually(t, patience, "that is on disk", func() error {
+		text, err := os.ReadFile(filepath.Join(n.run, "health", "app.json"))
+		if err == nil && (!strings.Contains(string(text), `"ready":true`) || !strings.Contains(string(text), `"health":"healthy"`)) {
+			err = errors.New(string(text))
+		}
+		return err
+	})
 	n.kill()
 	check(t, os.Remove(filepath.Join(n.rootfs, "tmp/started")))
 	n.start()

@@ -240,11 +240,16 @@ func TestEventsAreFollowedOverRestarts(t *testing.T) {
 		kept = append(kept, h)
 	}
 	first := slices.IndexFunc(kept, func(h happening) bool { return h.ID == followed[0].ID })
-	if first < 0 || len(kept) < first+len(followed) {
-		t.Fatalf("followed %d, and the files have %d, the first at %d", len(followed), len(kept), first)
+	if first < 0 {
+		t.Fatalf("followed %d, and the files have %d, and not the first", len(followed), len(kept))
 	}
+	at := first
 	for i, h := range followed {
-		if k := kept[first+i]; k.ID != h.ID || k.Type != h.Type || k.Container != h.Container {
+		switch k := kept[min(at, len(kept)-1)]; {
+		case k.ID == h.ID && k.Type == h.Type && k.Container == h.Container:
+			at++
+		case k.Type == "daemon-started" && k.ID > h.ID: // the daemon was killed before it could write what it had told
+		default:
 			t.Fatalf("number %d is %+v, and the files have %+v", i, h, k)
 		}
 	}

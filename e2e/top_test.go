@@ -86,13 +86,19 @@ func TestTopInATerminal(t *testing.T) {
 	m.shows("no daemon listens on")
 	n.start()
 	eventually(t, patience, "the trouble is over", func() error {
-		if screen := m.do("capture-pane", "-p"); strings.Contains(screen, "no daemon listens") {
+		if screen := m.do("capture-pane", "-p"); strings.Contains(screen, "no daemon listens") || !strings.Contains(screen, "2 containers") {
 			return fmt.Errorf("%s", screen)
 		}
 		return nil
 	})
 	m.do("send-keys", "q")
-	if screen := m.shows("Pane is dead (status 0"); strings.Contains(screen, "MEM/LIMIT") {
+	eventually(t, patience, "top has ended well", func() error {
+		if dead := strings.TrimSpace(m.do("display-message", "-p", "#{pane_dead} #{pane_dead_status}")); dead != "1 0" {
+			return fmt.Errorf("tmux says %q, and the screen is\n%s", dead, m.do("capture-pane", "-p"))
+		}
+		return nil
+	})
+	if screen := m.do("capture-pane", "-p"); strings.Contains(screen, "MEM/LIMIT") {
 		t.Errorf("the table is left:\n%s", screen)
 	}
 }

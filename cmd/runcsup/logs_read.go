@@ -25,6 +25,7 @@ type logsReader struct {
 	names   []string
 	began   time.Time
 	cursors map[string]string // of the last line printed, by container
+	cutOff  map[string]bool   // containers of which not all of the past was read
 
 	mu         sync.Mutex
 	complained bool // that the daemon is away
@@ -37,7 +38,7 @@ type fromContainer struct {
 }
 
 func newLogsReader(p *program, o logsOptions, names []string) *logsReader {
-	return &logsReader{p: p, o: o, client: p.client(), printer: newLogsPrinter(p, o, names), names: names, began: p.now(), cursors: map[string]string{}}
+	return &logsReader{p: p, o: o, client: p.client(), printer: newLogsPrinter(p, o, names), names: names, began: p.now(), cursors: map[string]string{}, cutOff: map[string]bool{}}
 }
 
 func (r *logsReader) run(ctx context.Context, q logs.Query) error {
@@ -94,8 +95,9 @@ func (r *logsReader) past(ctx context.Context, q logs.Query) error {
 		s.next()
 	}
 	var errs []error
-	for _, s := range sources {
+	for i, s := range sources {
 		if answer, ok := errors.AsType[*control.Error](s.err); r.o.follow && ok && answer.Code == control.CodeUnavailable {
+			r.cutOff[r.names[i]] = true
 			continue // it goes on from where it was
 		}
 		if s.err != nil {
@@ -169,7 +171,11 @@ func (r *logsReader) following(ctx context.Context, q logs.Query) error {
 	for _, name := range r.names {
 		q := q
 		q.Tail = -1
-		if q.After = r.cursors[name]; q.After == "" && q.Since.IsZero() && r.o.lines >= 0 {
+		switch q.After = r.cursors[name]; {
+		case q.After != "":
+		case r.cutOff[name]:
+			q.Tail = r.o.lines
+		case q.Since.IsZero() && r.o.lines >= 0:
 			q.Since = r.began // there was nothing, or nothing was wanted
 		}
 		wg.Go(func() {
@@ -211,7 +217,7 @@ func (r *logsReader) follow(ctx context.Context, name string, q logs.Query, line
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			q.After = l.Cursor
+			q.After, q.Tail = l.Cursor, -1
 			r.mu.Lock()
 			r.complained = false
 			r.mu.Unlock()

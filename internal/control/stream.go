@@ -80,13 +80,13 @@ func (c *Client) stream(ctx context.Context, path string, each func(line []byte)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.transportError(ctx, err)
+		return c.streamError(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		b, err := io.ReadAll(io.LimitReader(resp.Body, maxLineBytes))
 		if err != nil {
-			return c.transportError(ctx, err)
+			return c.streamError(ctx, err)
 		}
 		return c.refusal(resp, b)
 	}
@@ -118,4 +118,14 @@ func (c *Client) stream(ctx context.Context, path string, each func(line []byte)
 		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("the daemon went away: %v", err)}
 	}
 	return nil
+}
+
+// streamError is transportError for who only listens: a daemon that went away before it answered has done nothing, and can be
+// asked again.
+func (c *Client) streamError(ctx context.Context, err error) error {
+	err = c.transportError(ctx, err)
+	if answer, ok := errors.AsType[*Error](err); ok && answer.Code == CodeFailed {
+		return &Error{Code: CodeUnavailable, Message: answer.Message}
+	}
+	return err
 }

@@ -33,18 +33,18 @@ type Line struct {
 
 // jsonLine is a Line for programs. Bytes that are no UTF-8 cannot be in JSON: then data has all of them.
 type jsonLine struct {
-	Time    time.Time `json:"time"`
-	Stream  string    `json:"stream"`
-	Line    string    `json:"line"`
-	Data    []byte    `json:"data,omitempty"`
-	Partial bool      `json:"partial,omitempty"`
-	Cursor  string    `json:"cursor,omitempty"`
+	Time    string `json:"time"` // RFC 3339 with all nine digits, as the cursor of the driver file is
+	Stream  string `json:"stream"`
+	Line    string `json:"line"`
+	Data    []byte `json:"data,omitempty"`
+	Partial bool   `json:"partial,omitempty"`
+	Cursor  string `json:"cursor,omitempty"`
 }
 
 // MarshalJSON writes {"time":…,"stream":…,"line":…}, and where they say something "data", the exact bytes of a line that is
 // no UTF-8, in base64, "partial" and "cursor".
 func (l Line) MarshalJSON() ([]byte, error) {
-	j := jsonLine{Time: l.Time, Stream: l.Stream, Line: string(l.Text), Partial: l.Partial, Cursor: l.Cursor}
+	j := jsonLine{Time: l.Time.UTC().Format(timeLayout), Stream: l.Stream, Line: string(l.Text), Partial: l.Partial, Cursor: l.Cursor}
 	if !utf8.Valid(l.Text) {
 		j.Line, j.Data = string(bytes.ToValidUTF8(l.Text, []byte("\uFFFD"))), l.Text
 	}
@@ -63,7 +63,11 @@ func (l *Line) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return fmt.Errorf("log line: %w", err)
 	}
-	*l = Line{Time: j.Time, Stream: j.Stream, Partial: j.Partial, Text: j.Data, Cursor: j.Cursor}
+	at, err := time.Parse(time.RFC3339Nano, j.Time)
+	if err != nil {
+		return fmt.Errorf("log line: %w", err)
+	}
+	*l = Line{Time: at, Stream: j.Stream, Partial: j.Partial, Text: j.Data, Cursor: j.Cursor}
 	if j.Data == nil {
 		l.Text = []byte(j.Line)
 	}

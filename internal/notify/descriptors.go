@@ -154,9 +154,12 @@ func (d *Descriptors) SetLimit(n int) {
 		}
 	}
 	if stored > n {
-		// Some were refused, and nobody said which: all are offered again, of which those that are there stay.
-		for _, k := range d.kept {
-			k.stored = k.stored && k.left
+		// Some were refused, and nobody said which: begin anew, so that it is known who is there.
+		for name, k := range d.kept {
+			if k.stored && !k.left {
+				d.told(d.notifier.send("FDSTOREREMOVE=1", "FDNAME="+name))
+				k.stored, k.offered = false, false
+			}
 		}
 	}
 	d.store()
