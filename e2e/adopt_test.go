@@ -122,6 +122,7 @@ func TestAdoptDied(t *testing.T) {
 	was := map[string]container{}
 	for name := range policies {
 		was[name] = n.waitState(name, "running")
+		waitRecorded(n, was[name])
 	}
 	n.kill()
 	for _, c := range was {

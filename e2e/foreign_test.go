@@ -22,7 +22,8 @@ func runtimeCall(n *node, args ...string) {
 func TestContainerDeletedBehindTheDaemonsBack(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	n.define("app", "command: [idle]\nrestart: {delay: 100ms, jitter: 0%}")
+	// A delay in which the call behind the back has certainly ended: a start in the middle of it fails, and is tried again.
+	n.define("app", "command: [idle]\nrestart: {delay: 3s, jitter: 0%}")
 	n.start()
 	before := n.waitState("app", "running")
 	runtimeCall(n, "delete", "--force", "app")

@@ -62,6 +62,7 @@ func TestNoProcessIsNoProcess(t *testing.T) {
 func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("77 (sh) S 1 77 78 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 155836 10"))
 	f.Add([]byte("1 (a) b) Z 1"))
+	f.Add([]byte(")\x00 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if st, err := parseStat(data); err == nil && st.state == 0 {
 			t.Errorf("no state from %q", data)

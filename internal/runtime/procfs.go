@@ -60,8 +60,11 @@ func parseStat(data []byte) (procStat, error) {
 	}
 	f := bytes.Fields(data[i+1:])
 	const startField = 22 - 3 // fields are numbered from 1, and the first here is number 3
-	if len(f) <= startField || len(f[0]) != 1 {
+	if len(f) <= startField {
 		return procStat{}, errors.New("too short")
+	}
+	if len(f[0]) != 1 || f[0][0] < 'A' || f[0][0] > 'z' {
+		return procStat{}, errors.New("no state in it")
 	}
 	ppid, err1 := strconv.Atoi(string(f[1]))
 	pgrp, err2 := strconv.Atoi(string(f[2]))
