@@ -95,6 +95,9 @@ func (r *fakeRuntime) spend(ctx context.Context, fault string) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	if r.callTime <= 0 {
+		return nil // see pause
+	}
 	select {
 	case <-time.After(r.callTime):
 	case <-ctx.Done():

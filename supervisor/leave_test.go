@@ -163,7 +163,7 @@ type lazyStore struct {
 }
 
 func (s *lazyStore) Save(name string, r Record, durable bool) error {
-	<-time.After(s.takes)
+	pause(s.takes)
 	return s.fakeStore.Save(name, r, durable)
 }
 

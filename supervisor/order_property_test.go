@@ -283,7 +283,7 @@ func playGraph(t *testing.T, names []string, orders map[string]Order, plan []mov
 			add()
 		}
 		synctest.Wait()
-		<-time.After(m.Pause)
+		pause(m.Pause)
 	}
 	w.rt.set(func() { w.rt.trouble, w.rt.stubborn, calm = 0, false, true })
 	w.oracle.mu.Lock()

@@ -146,7 +146,7 @@ func play(t *testing.T, plan []move, names []string, seed uint64, trouble float6
 			}
 		}
 		synctest.Wait()
-		<-time.After(m.Pause)
+		pause(m.Pause)
 	}
 	// Peace: everything must come to rest.
 	h.rt.set(func() { h.rt.trouble, h.rt.stubborn, calm = 0, false, true })
