@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -191,6 +192,10 @@ func (d *Daemon) waitForWork() {
 	}
 }
 
+// memoryDelay is how long after something has happened the memory that it took is given back. Go itself would keep what a
+// hundred starts at once took until it needs it, which may be never.
+const memoryDelay = 20 * time.Second
+
 // statusDelay makes one status of many changes.
 const statusDelay = 100 * time.Millisecond
 
@@ -214,6 +219,7 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 	var (
 		status = statusLine{d: d}
 		soon   <-chan time.Time // when the status is looked at again
+		quiet  <-chan time.Time // when memory of what has happened is given back
 		ready  bool
 		asked  <-chan error // the answer to what a SIGTERM means; see asksToEnd
 	)
@@ -225,6 +231,13 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 			return fmt.Errorf("control API: %w", err)
 		case <-d.supervisor.Changed():
 			soon = lookSoon(soon)
+			if quiet == nil {
+				quiet = time.After(memoryDelay)
+			}
+			continue
+		case <-quiet:
+			quiet = nil
+			debug.FreeOSMemory()
 			continue
 		case <-d.nudged:
 			soon = lookSoon(soon)
