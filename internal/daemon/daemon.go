@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -237,6 +238,9 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 			continue
 		case <-quiet:
 			quiet = nil
+			for range 2 { // each collection halves stacks that have become too large, and empties pools by a step
+				goruntime.GC()
+			}
 			debug.FreeOSMemory()
 			continue
 		case <-d.nudged:
