@@ -22,24 +22,15 @@ type behalf struct {
 }
 
 func (b behalf) do(c *container) {
-	switch cmd := b.command.(type) {
-	case upCommand:
-		c.causes.startBy = b.who
-		if cmd.kind == evRestart {
-			c.causes.stopBy = b.who
-		}
-	case downCommand:
-		c.causes.stopBy = b.who
-	}
 	c.causes.by = b.who
 	b.command.do(c)
 	c.causes.by = ""
 }
 
-// whom is on whose behalf it was what an event tells.
+// whom is on whose behalf, or because of which other container, it was what an event tells.
 func (c *causes) whom(e Event) string {
 	switch {
-	case e.Cause != CauseHand:
+	case e.Cause != CauseHand && e.Cause != CauseDependency:
 		return ""
 	case e.Type == EventStarted:
 		return c.startBy

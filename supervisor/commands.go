@@ -15,7 +15,7 @@ type upCommand struct {
 	kind     eventKind // evStart or evRestart
 	first    []string  // restart: those that end before
 	patience time.Duration
-	unless   bool // restart: not if it was stopped meanwhile
+	because  string // restart: the container that was meant, if not this one, which then stays down if it was stopped meanwhile
 	reply    chan<- error
 }
 
@@ -28,18 +28,14 @@ func (u upCommand) do(c *container) {
 		u.reply <- fmt.Errorf("cannot start %q: its definition is gone, and it is being removed", c.name)
 		return
 	}
-	if u.unless && (c.stoppedByHand || !c.m.alive && !c.m.done) {
+	if u.because != "" && (c.stoppedByHand || !c.m.alive && !c.m.done) {
 		u.reply <- nil
 		return
 	}
 	c.stoppedByHand = false
-	cause := CauseHand
-	if u.unless {
-		cause = CauseDependency
-	}
-	c.causes.start = cause
+	c.causes.starts(u.because)
 	if u.kind == evRestart {
-		c.causes.stop = cause
+		c.causes.stops(u.because)
 		c.goDown(evRestart, u.first, u.patience)
 	} else {
 		c.start()
@@ -57,8 +53,9 @@ func (c *container) start() {
 
 // pullCommand starts a container because another one requires it; the reply comes when that is seen by all.
 type pullCommand struct {
-	byHand bool // somebody wants the other one
-	reply  chan<- error
+	because string // the other one
+	byHand  bool   // somebody wants that
+	reply   chan<- error
 }
 
 func (p pullCommand) do(c *container) {
@@ -70,7 +67,7 @@ func (p pullCommand) do(c *container) {
 	c.stoppedByHand = false
 	down := m.state == StateStopped || m.state == StateStopping && !m.startNext
 	if down || p.byHand && (c.order.held != nil || m.finding() || m.state == StateExited || m.state == StateFailed) {
-		c.causes.start = CauseDependency
+		c.causes.starts(p.because)
 		c.start()
 	}
 }
@@ -81,7 +78,7 @@ type downCommand struct {
 	removal  bool      // for good
 	first    []string  // those that end before
 	patience time.Duration
-	with     string // the container that was meant, if not this one
+	because  string // the container that was meant, if not this one
 	reply    chan<- error
 }
 
@@ -96,10 +93,8 @@ func (d downCommand) do(c *container) {
 		}
 		c.applyLater = nil
 	default:
-		c.stoppedByHand, c.causes.stop = true, CauseHand
-		if d.with != "" {
-			c.causes.stop = CauseDependency
-		}
+		c.stoppedByHand = true
+		c.causes.stops(d.because)
 	}
 	c.goDown(d.kind, d.first, d.patience)
 	c.waiters = append(c.waiters, waiter{gone: d.removal || d.kind == evShutdown, reply: d.reply})

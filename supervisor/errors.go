@@ -26,7 +26,11 @@ func (e *StartLimitError) Error() string {
 func (u *Unhealthy) Error() string { return "unhealthy: " + u.Why }
 
 // DependencyError says why a container waits in vain for others.
-type DependencyError struct{ Text string }
+type DependencyError struct {
+	Text string
+	// Root is the first of them that does not merely wait itself, and what is the matter with it: `"db", which has failed`.
+	Root string
+}
 
 func (e *DependencyError) Error() string { return e.Text }
 

@@ -53,7 +53,8 @@ type Event struct {
 	// Cause is of started, stopped and cancelled; Why says more about it in words, and is of restart and no-restart.
 	Cause Cause
 	Why   string
-	// By is who told it to, where Cause is CauseHand and the command was given by OnBehalfOf.
+	// By is who told it to, where Cause is CauseHand and the command was given by OnBehalfOf, and the name of the other
+	// container where it is CauseDependency.
 	By string
 	// Ran is how long the instance had run (exited, stopped, adopted), 0 if nobody knows.
 	Ran time.Duration

@@ -44,6 +44,25 @@ func signalName(s syscall.Signal) string {
 	return strconv.Itoa(int(s))
 }
 
+// inWords says it as a sentence about the container has it.
+func (e *Exit) inWords() string {
+	switch {
+	case e == nil, e.Reason == ReasonUnknown:
+		return "has ended"
+	case e.Reason == ReasonStartFailed:
+		return "could not be started"
+	case e.Reason == ReasonOOM:
+		return "was killed at its memory limit"
+	case e.Reason == ReasonUnhealthy:
+		return "was unhealthy"
+	case e.Reason == ReasonSignaled:
+		return "was ended by SIG" + e.Signal
+	case e.Reason == ReasonExited:
+		return fmt.Sprintf("exited with code %d", e.Code)
+	}
+	return "was stopped"
+}
+
 // String says in words how an instance ended.
 func (e *Exit) String() string {
 	switch {

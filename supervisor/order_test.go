@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -514,5 +515,74 @@ func TestChangedOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.states(t, "a stopped, b stopped")
+	})
+}
+
+// What happens to a container because of another is told with that one's name, and so is the end of a chain of those who
+// wait in vain.
+func TestTellsBecauseOfWhom(t *testing.T) {
+	world(t, func(t *testing.T, h *house) {
+		var mu sync.Mutex
+		told := map[string][]string{}
+		h.Close()
+		h.Supervisor = New(Config{
+			Runtime: h.rt, Store: h.store, Output: fakeOutput{}, BootID: "boot", MaxStarts: 4, Rand: func() float64 { return 0 },
+			OnEvent: func(e Event) {
+				if e.Type == EventStarted || e.Type == EventStopped {
+					mu.Lock()
+					defer mu.Unlock()
+					told[e.Snapshot.Name] = append(told[e.Snapshot.Name], strings.Join([]string{string(e.Type), string(e.Cause), e.By}, " "))
+				}
+			},
+		})
+		h.add(t, h.spec("db"))
+		h.add(t, h.ordered("app", requires("db")))
+		h.add(t, h.ordered("probe", bindsTo("app")))
+		after(time.Second)
+		alice := OnBehalfOf(t.Context(), "alice")
+		must(t, h.Stop(alice, "db"))
+		must(t, h.Start(t.Context(), "app"))
+		must(t, h.Restart(alice, "app"))
+		after(time.Second)
+		h.Close()
+		for name, want := range map[string]string{
+			"db":    "started definition , stopped hand alice, started dependency app",
+			"app":   "started definition , stopped dependency db, started hand , stopped hand alice, started hand alice",
+			"probe": "started definition , stopped dependency db",
+		} {
+			if got := strings.Join(told[name], ", "); got != want {
+				t.Errorf("%s: %s; want %s", name, got, want)
+			}
+		}
+	})
+}
+
+func TestTellsWhatIsWaitedForInTheEnd(t *testing.T) {
+	world(t, func(t *testing.T, h *house) {
+		h.lives(time.Second, exited(3))
+		migration := h.spec("migration")
+		migration.Oneshot, migration.Restart.Mode = true, RestartOnFailure
+		h.add(t, migration)
+		h.add(t, h.ordered("app", requires("migration")))
+		h.add(t, h.ordered("proxy", requires("app")))
+		h.add(t, h.ordered("edge", requires("proxy")))
+		after(2 * time.Second)
+		why := `"migration", which exited with code 3 and is started again later`
+		for name, want := range map[string]string{
+			"app":   "it needs " + why,
+			"proxy": `it needs "app", which waits in vain for ` + why,
+			"edge":  `it needs "proxy", which waits in vain for ` + why,
+		} {
+			if s := h.want(t, name, StateWaiting); !strings.HasSuffix(s.Error, want) {
+				t.Errorf("%s: %q; want %q", name, s.Error, want)
+			}
+		}
+		h.lives(0, exited(0))
+		after(time.Minute) // it works now, so nobody waits in vain any more, as long as it takes
+		for _, name := range []string{"app", "proxy", "edge"} {
+			if s := h.want(t, name, StateWaiting); s.Error != "" {
+				t.Errorf("%s: %q", name, s.Error)
+			}
+		}
 	})
 }

@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +22,8 @@ type standing struct {
 	late     bool     // it runs, but was not ready in time
 	settled  bool     // the outcome of its first start is known
 	byHand   bool     // stopped, and by hand
+	end      string   // how the last instance ended, "exited with code 3", where nothing has followed it
+	root     string   // what it waits for in vain in the end, and why
 }
 
 // presence tells whether there is a container of some name.
@@ -42,14 +46,16 @@ func (s standing) trouble() string {
 		return ""
 	case s.late:
 		return "which runs, but was not ready in time"
+	case s.state == StateFailed && s.end != "":
+		return "which has failed: it " + s.end
 	case s.state == StateFailed:
 		return "which has failed"
 	case s.state == StateBackoff:
-		return "which does not run and is started again later"
+		return "which " + s.end + " and is started again later"
 	case s.state == StateExited:
-		return "which has ended"
+		return "which " + s.end
 	case s.state == StateWaiting:
-		return "which waits in vain as well"
+		return "which waits in vain for " + cmp.Or(s.root, "another")
 	}
 	return "which is " + string(s.state)
 }
@@ -58,6 +64,7 @@ func (s standing) trouble() string {
 func gate(o Order, of func(name string) standing) (waitsFor []string, err error) {
 	needs := o.Needs()
 	var troubles []string
+	root := ""
 	for _, name := range o.Names() {
 		s := of(name)
 		if !slices.Contains(needs, name) {
@@ -72,10 +79,13 @@ func gate(o Order, of func(name string) standing) (waitsFor []string, err error)
 		waitsFor = append(waitsFor, name)
 		if trouble := s.trouble(); trouble != "" {
 			troubles = append(troubles, fmt.Sprintf("%q, %s", name, trouble))
+			if root == "" {
+				root = cmp.Or(s.root, troubles[0])
+			}
 		}
 	}
 	if len(troubles) > 0 {
-		err = &DependencyError{Text: "it needs " + strings.Join(troubles, ", and ")}
+		err = &DependencyError{Text: "it needs " + strings.Join(troubles, ", and "), Root: root}
 	}
 	return waitsFor, err
 }
@@ -96,9 +106,15 @@ func (c *container) standing() standing {
 		s.coming = !leaving && (m.err == nil || !s.unknown)
 	case StateWaiting:
 		s.coming = !leaving && c.order.err == nil
+		if e, ok := errors.AsType[*DependencyError](c.order.err); ok {
+			s.root = e.Root
+		}
+	case StateBackoff, StateFailed:
+		s.end = m.lastExit.inWords()
 	case StateStopping:
 		s.coming = !leaving && m.startNext
 	case StateExited:
+		s.end = m.lastExit.inWords()
 		s.coming = held != nil && held.kind == evRestart
 	case StateRunning:
 		s.coming = !leaving && !s.late && (held == nil || held.kind == evRestart)

@@ -10,8 +10,25 @@ type causes struct {
 	start, stop Cause
 	// overdue: the instance that is being ended did not heed its stop signal in time.
 	overdue bool
-	// startBy and stopBy are who told it to, and by is who gives the command that is being carried out.
+	// startBy and stopBy are who told it to or, with CauseDependency, the other container. by is who gives the command that
+	// is being carried out.
 	startBy, stopBy, by string
+}
+
+// starts says who has the container started: another one or, without a name, who gives the command.
+func (c *causes) starts(because string) {
+	c.start, c.startBy = CauseHand, c.by
+	if because != "" {
+		c.start, c.startBy = CauseDependency, because
+	}
+}
+
+// stops says who has it ended, in the same way.
+func (c *causes) stops(because string) {
+	c.stop, c.stopBy = CauseHand, c.by
+	if because != "" {
+		c.stop, c.stopBy = CauseDependency, because
+	}
 }
 
 // tell turns what the machine did into events for others.
@@ -31,6 +48,9 @@ func (c *container) tell(e event, before State, lastExit *Exit) {
 		c.tellEnd(e)
 		how := end{m.lastExit.Reason, e.status}
 		why = m.policy.why(how)
+		if m.done {
+			why = "its task is done"
+		}
 		if how.reason == ReasonUnhealthy && m.state == StateExited && m.policy.restarts(how) {
 			why = "onFailure: stop"
 		}

@@ -149,7 +149,7 @@ func (s *Supervisor) pull(ctx context.Context, g Graph, name string) error {
 			if !slices.Contains(needed, other) {
 				continue
 			}
-			err := s.ask(ctx, other, func(reply chan<- error) command { return pullCommand{byHand: true, reply: reply} })
+			err := s.ask(ctx, other, func(reply chan<- error) command { return pullCommand{because: name, byHand: true, reply: reply} })
 			if err != nil && !errors.Is(err, ErrNoContainer) { // that one is missing is what the container says
 				return err
 			}
@@ -175,7 +175,7 @@ func (s *Supervisor) Restart(ctx context.Context, name string) error {
 		return err
 	}
 	errs := s.inOrder(ctx, g, append(with, name), func(member string, first []string, patience time.Duration, reply chan<- error) command {
-		return upCommand{kind: evRestart, first: first, patience: patience, unless: member != name, reply: reply}
+		return upCommand{kind: evRestart, first: first, patience: patience, because: nameUnless(name, member), reply: reply}
 	}, func(member string) bool { return member == name })
 	return errs[name]
 }
@@ -196,7 +196,7 @@ func (s *Supervisor) Stop(ctx context.Context, name string) error {
 		}
 	}
 	errs := s.inOrder(ctx, g, with, func(member string, first []string, patience time.Duration, reply chan<- error) command {
-		return downCommand{kind: evStop, first: first, patience: patience, with: nameUnless(name, member), reply: reply}
+		return downCommand{kind: evStop, first: first, patience: patience, because: nameUnless(name, member), reply: reply}
 	}, func(string) bool { return true })
 	if err := errs[name]; err != nil {
 		return err

@@ -76,7 +76,7 @@ func (c *container) pullIn(name string) {
 	c.order.pulling++
 	c.sup.spawn(func() {
 		// That it is gone or has ended meanwhile is seen from how it stands.
-		_ = c.sup.ask(c.ctx, name, func(reply chan<- error) command { return pullCommand{reply: reply} })
+		_ = c.sup.ask(c.ctx, name, func(reply chan<- error) command { return pullCommand{because: c.name, reply: reply} })
 		c.send(result{pulled: true})
 	})
 }
@@ -99,7 +99,8 @@ func (c *container) checkBonds() {
 			continue
 		}
 		c.order.bound = nil
-		c.causes.start, c.causes.stop = CauseDependency, CauseDependency
+		c.causes.starts(name)
+		c.causes.stops(name)
 		c.step(event{kind: evUnbound})
 		return
 	}

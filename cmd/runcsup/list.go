@@ -58,8 +58,8 @@ func listText(list []supervisor.Snapshot, now time.Time) string {
 		if !s.Enabled {
 			enabled = "no"
 		}
-		if s.Health != supervisor.HealthNone && s.Pid != 0 {
-			health = string(s.Health)
+		if s.Pid != 0 {
+			health = healthText(s)
 		}
 		if s.Pid != 0 {
 			pid = strconv.Itoa(s.Pid)
@@ -80,4 +80,17 @@ func listText(list []supervisor.Snapshot, now time.Time) string {
 	}
 	t.dropEmpty("HEALTH")
 	return t.String() + wrong.String()
+}
+
+// healthText is what probes say of a running container. That one is not to be used goes before that it is healthy.
+func healthText(s supervisor.Snapshot) string {
+	switch {
+	case s.Health == supervisor.HealthUnhealthy, s.Health == supervisor.HealthStarting:
+		return string(s.Health)
+	case s.State == supervisor.StateRunning && !s.Ready:
+		return "not ready"
+	case s.Health == supervisor.HealthHealthy:
+		return string(s.Health)
+	}
+	return none
 }

@@ -41,6 +41,19 @@ func withProbes() []supervisor.Snapshot {
 	return s
 }
 
+// shop has a database that is not to be used now, a task that is done, and what waits for one that is not.
+func shop() []supervisor.Snapshot {
+	return []supervisor.Snapshot{
+		{Name: "app", Enabled: true, State: supervisor.StateWaiting, WaitingFor: []string{"index"},
+			Error: `waits: it needs "index", which exited with code 3`},
+		{Name: "db", Enabled: true, State: supervisor.StateRunning, Pid: 99, Health: supervisor.HealthHealthy, StartedAt: ago(45 * time.Second)},
+		{Name: "index", Enabled: true, State: supervisor.StateExited,
+			LastExit: &supervisor.Exit{Reason: supervisor.ReasonExited, Code: 3, At: *ago(time.Minute)}},
+		{Name: "migration", Enabled: true, State: supervisor.StateExited, Ready: true,
+			LastExit: &supervisor.Exit{Reason: supervisor.ReasonExited, At: *ago(time.Minute)}},
+	}
+}
+
 func TestOutput(t *testing.T) {
 	changes := []control.Change{
 		{Name: "big", Action: control.ActionUpdated, Why: []string{"memory 256MiB → 512MiB"}},
@@ -64,6 +77,8 @@ func TestOutput(t *testing.T) {
 	}{
 		{"list.txt", &controltest.Backend{Containers: fleet()}, 0, "list"},
 		{"list-health.txt", &controltest.Backend{Containers: withHealth()}, 0, "list"},
+		{"list-order.txt", &controltest.Backend{Containers: shop()}, 0, "list"},
+		{"status-order.txt", &controltest.Backend{Containers: shop()}, 3, "status migration index db app"},
 		{"list-calm.txt", &controltest.Backend{Containers: fleet()[2:4]}, 0, "list"},
 		{"list-named.txt", &controltest.Backend{Containers: fleet()}, 0, "list redis npd redis"},
 		{"list.json", &controltest.Backend{Containers: fleet()[2:]}, 0, "list -o json"},

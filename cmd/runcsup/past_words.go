@@ -90,7 +90,11 @@ func whyText(r row) string {
 	if !known {
 		cause = r.Cause
 	}
-	if r.By != "" {
+	switch {
+	case r.By == "":
+	case r.Cause == string(supervisor.CauseDependency):
+		cause = "because of " + r.By
+	default:
 		cause += " (" + r.By + ")"
 	}
 	say(cause)

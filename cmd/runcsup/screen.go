@@ -79,7 +79,7 @@ func dot(s supervisor.Snapshot) string {
 	switch {
 	case s.State == supervisor.StateFailed:
 		return "×"
-	case s.Pid != 0:
+	case s.Pid != 0, s.Ready: // a one-shot task that is done is up
 		return "●"
 	}
 	return "○"
@@ -107,7 +107,11 @@ func loadedText(s screen) string {
 // stateText is "running (ready, healthy) since …".
 func stateText(s supervisor.Snapshot, now time.Time) string {
 	text := string(s.State)
-	if s.Pid == 0 {
+	switch {
+	case s.Pid != 0:
+	case s.Ready:
+		return text + " (its task is done)"
+	default:
 		return text
 	}
 	facts := []string{"not ready"}

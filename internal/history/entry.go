@@ -32,8 +32,9 @@ type Entry struct {
 	// Container is empty for what happened to the daemon.
 	Container string `json:"container,omitempty"`
 	Type      string `json:"type"`
-	// Cause is what had it happen, in the words of supervisor.Cause, and By is who told it to, where it was by hand; Action is what came of a definition, in the
-	// control API's words. Why says more, for people.
+	// Cause is what had it happen, in the words of supervisor.Cause, and By is who told it to, where it was by hand, or the
+	// other container because of which it was; Action is what came of a definition, in the control API's words. Why says more,
+	// for people.
 	Cause  string `json:"cause,omitempty"`
 	By     string `json:"by,omitempty"`
 	Action string `json:"action,omitempty"`
