@@ -41,7 +41,7 @@ test: ## everything: installs what is missing, then vet, lint, unit, fuzz, e2e; 
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests use, where they are missing
-	tools/debian-packages runc crun redis-server busybox-static zstd jq curl procps systemd dbus util-linux lintian rpm prometheus tmux openssl
+	tools/debian-packages runc crun redis-server busybox-static zstd jq curl procps systemd dbus util-linux lintian rpm prometheus tmux openssl postgresql
 
 .PHONY: vet
 vet: ## go vet

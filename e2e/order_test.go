@@ -2,84 +2,61 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// shop defines a database that takes a moment to be ready, a migration, a service and a proxy, each needing the one before.
-// All of them write into one file when they begin and when they are told to end.
-func shop(n *node) {
-	n.Helper()
-	check(n, os.MkdirAll(filepath.Join(n.dir, "journal"), 0o777))
-	const journal = "mounts: [{source: DIR/journal, target: /journal}]\nrestart: {delay: 100ms}\n"
-	service := func(name, before, more string) {
-		n.define(name, fmt.Sprintf("command: [sh, -c, \"trap 'echo -%s >>/journal/order; exit 0' TERM; echo +%s >>/journal/order; %s while :; do sleep 1000 & wait; done\"]\n%s%s",
-			name, name, before, journal, more))
-	}
-	service("proxy", "", "requires: [app]\nafter: [log]")
-	service("app", "", "requires: [db, migration]")
-	n.define("migration", "command: [sh, -c, 'echo +migration >>/journal/order; sleep 0.3; echo done >>/journal/order']\ntype: oneshot\nrequires: [db]\n"+journal)
-	service("db", "rm -f /journal/up; sleep 0.5; echo ready >>/journal/order; touch /journal/up;", "health: {readiness: {exec: [test, -e, /journal/up], period: 200ms}}")
-	n.define("log", "command: [idle]")
-}
-
-// wantWrote waits until the containers have written just that since the last time.
-func (n *node) wantWrote(when, want string) {
-	n.Helper()
-	file := filepath.Join(n.dir, "journal", "order")
-	eventually(n, patience, when+": "+want, func() error {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		if got := strings.Join(strings.Fields(string(text)), " "); got != want {
-			return errors.New(got)
-		}
-		return os.Remove(file)
-	})
-}
-
-func waitForShop(n *node) {
-	n.Helper()
-	n.waitState("proxy", "running")
-	n.waitFor("migration", "is done", func(c container) bool { return c.State == "exited" && c.Ready })
-}
-
-// The order of the issue: started in order, by readiness; the database killed, only it restarts; stopped in reverse order; and
-// the same after a restart of the daemon, where nothing is done again.
+// The order of the issue, with a real postgres: a migration that fails keeps the others from starting, and they say so; all start
+// in order, by readiness; the database killed, only it restarts; the daemon killed, nothing is done again; all stop in
+// reverse order.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	shop(n)
+	s := newShop(n)
 	n.start()
-	const up, down = "+db ready +migration done +app +proxy", "-proxy -app -db"
-	waitForShop(n)
-	n.wantWrote("at boot", up)
+	why := `"migration", which exited with code 3 and is started again later`
+	for name, text := range map[string]string{"app": "it needs " + why, "proxy": `it needs "app", which waits in vain for ` + why} {
+		n.waitFor(name, "waits in vain", func(c container) bool { return c.State == "waiting" && strings.Contains(c.Error, text) })
+	}
+	if r := n.runcsup("start", "proxy"); r.code != 1 || !strings.Contains(r.stderr, `cannot start "proxy" yet`) || !strings.Contains(r.stderr, why) {
+		t.Errorf("start proxy: code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	s.wantWrote("the migration fails", "+db")
+	s.mendMigration()
+	s.waitOpen()
+	s.wantWrote("the migration is mended", "+migration +app +proxy")
+	s.wantSold(1)
+	s.wantUndisturbed("db", "app", "proxy")
 
-	db, app := n.get("db"), n.get("app")
+	db, app, proxy := n.get("db"), n.get("app"), n.get("proxy")
 	n.must("kill", "-s", "KILL", "db")
 	n.waitFor("db", "runs anew and is ready", func(c container) bool { return c.Pid != db.Pid && c.Ready })
-	if now := n.get("app"); now.Pid != app.Pid {
-		t.Errorf("the database was killed, and app is %s", now.brief())
-	}
-	n.wantWrote("the database was killed", "+db ready")
-
+	s.wantSold(1)
+	s.wantWrote("the database was killed", "+db")
 	n.kill()
 	n.start()
 	n.waitFor("proxy", "is adopted", func(c container) bool { return c.Adopted && c.State == "running" })
-	waitForShop(n)
-	if text, err := os.ReadFile(filepath.Join(n.dir, "journal", "order")); !errors.Is(err, fs.ErrNotExist) {
+	s.waitOpen()
+	s.wantSold(1)
+	if nowApp, nowProxy := n.get("app"), n.get("proxy"); nowApp.Pid != app.Pid || nowProxy.Pid != proxy.Pid {
+		t.Errorf("the database and the daemon were killed, and these are others now: %s; %s", nowApp.brief(), nowProxy.brief())
+	}
+	if text, err := os.ReadFile(s.journal); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a killed daemon: %s, %v", text, err)
 	}
 
+	const up, down = "+db +migration +app +proxy", "-proxy -app"
 	n.must("stop", "db")
-	n.wantWrote("stop db", down)
+	s.wantWrote("stop db", down)
+	if c := n.get("db"); c.State != "stopped" || c.LastExit.String() != "stopped/0/" {
+		t.Errorf("stop db: %s", c.brief())
+	}
 	n.must("start", "proxy")
-	n.wantWrote("start proxy", up)
+	s.waitOpen()
+	s.wantWrote("start proxy", up)
+	s.wantSold(2)
 	n.must("restart", "app")
 	eventually(t, patience, "proxy follows app", func() error {
 		if c := n.get("proxy"); c.State != "running" {
@@ -87,13 +64,18 @@ func TestOrder(t *testing.T) {
 		}
 		return nil
 	})
-	n.wantWrote("restart app", "-proxy -app +app +proxy")
-	n.stop()
-	n.wantWrote("the daemon is stopped", down)
+	s.wantWrote("restart app", "-proxy -app +app +proxy")
+	s.wantUndisturbed("db", "app", "proxy")
 
+	n.stop()
+	s.wantWrote("the daemon is stopped", down)
+	if text := n.output("db"); !strings.HasSuffix(strings.TrimSpace(text), "database system is shut down") {
+		t.Errorf("the database was not ended well:\n%s", text)
+	}
 	n.start()
-	waitForShop(n)
-	n.wantWrote("the next start", up)
+	s.waitOpen()
+	s.wantWrote("the next start", up)
+	s.wantSold(3)
 }
 
 // A definition that closes a cycle, or names nobody, is refused with its place, and what runs is left alone.
