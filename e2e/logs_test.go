@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -24,6 +25,13 @@ func TestLogsOverKills(t *testing.T) {
 	pid := n.waitState("writer", "running").Pid
 	followed, endFollow := followLogs(n, "--stream", "stdout", "writer")
 	defer endFollow()
+	// Without a daemon it would not begin.
+	eventually(t, patience, "who follows has begun", func() error {
+		if readFile(n, followed) == "" {
+			return errors.New("nothing printed")
+		}
+		return nil
+	})
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for range 50 {
 		goal := logSize(n, "writer") + random.Int64N(200<<10)
