@@ -49,7 +49,9 @@ func TestAdoptFifty(t *testing.T) {
 		exitNow(n, c)
 	}
 	before["restarted"] = n.waitFor("restarted", "runs again", func(c container) bool { return c.State == "running" && c.Restarts == 3 })
-
+	for _, c := range before {
+		waitRecorded(n, c)
+	}
 	n.kill()
 	for name, c := range before {
 		if !alive(c.Pid) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,9 @@ func TestNobodyCanTellWhetherItRuns(t *testing.T) {
 		if h.store.get("npd").Instance == nil {
 			t.Error("the instance is forgotten while it is looked for")
 		}
+		if err := h.Kill(t.Context(), "npd", syscall.SIGHUP, false); err == nil || !strings.Contains(err.Error(), "cannot tell whether it runs") {
+			t.Errorf("kill: %v", err)
+		}
 		after(time.Minute)
 		if s := h.want(t, "npd", StateStarting); !strings.Contains(s.Error, "cannot tell whether it runs") {
 			t.Errorf("error %q", s.Error)
@@ -45,6 +49,32 @@ func TestNobodyCanTellWhetherItRuns(t *testing.T) {
 		after(time.Minute)
 		if s := h.want(t, "npd", StateRunning); s.Pid != pid || !s.Adopted || s.Error != "" {
 			t.Errorf("after that: %+v, pid was %d", s, pid)
+		}
+	})
+}
+
+// Who signals a container that a new daemon has not found yet waits for that.
+func TestKillWhileFinding(t *testing.T) {
+	world(t, func(t *testing.T, h *house) {
+		h.add(t, h.spec("npd"))
+		after(time.Second)
+		rt := &oddRuntime{fakeRuntime: h.rt}
+		rt.find = func(ctx context.Context, name string, known *Identity) (Process, error) {
+			pause(10 * time.Second)
+			return h.rt.Find(ctx, name, known)
+		}
+		h.with(rt, h.store, 4)
+		h.add(t, h.spec("npd"))
+		begin := time.Now()
+		if err := h.Kill(t.Context(), "npd", syscall.SIGKILL, false); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took != 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		after(time.Second)
+		if s, _ := h.Get("npd"); s.LastExit == nil || s.LastExit.Signal != "KILL" {
+			t.Errorf("it was not killed: %+v", s)
 		}
 	})
 }

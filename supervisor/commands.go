@@ -100,6 +100,13 @@ func (d downCommand) do(c *container) {
 	c.waiters = append(c.waiters, waiter{gone: d.removal || d.kind == evShutdown, reply: d.reply})
 }
 
+// foundCommand is answered when it is known whether an instance of an earlier daemon runs.
+type foundCommand struct{ reply chan<- error }
+
+func (f foundCommand) do(c *container) {
+	c.waiters = append(c.waiters, waiter{found: true, reply: f.reply})
+}
+
 // killCommand sends a signal.
 type killCommand struct {
 	sig   syscall.Signal

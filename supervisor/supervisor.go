@@ -224,8 +224,17 @@ func (s *Supervisor) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// Kill sends a signal to the container's init, or SIGKILL to all of its processes.
+// Found waits until it is known whether an instance that an earlier daemon has left runs. What List and Get tell of a
+// container before is what it was to become without one. It fails when the runtime cannot tell.
+func (s *Supervisor) Found(ctx context.Context, name string) error {
+	return s.ask(ctx, name, func(reply chan<- error) command { return foundCommand{reply} })
+}
+
+// Kill sends a signal to the container's init, or SIGKILL to all of its processes. It waits as Found does.
 func (s *Supervisor) Kill(ctx context.Context, name string, sig syscall.Signal, all bool) error {
+	if err := s.Found(ctx, name); err != nil {
+		return err
+	}
 	return s.ask(ctx, name, func(reply chan<- error) command { return killCommand{sig, all, reply} })
 }
 

@@ -5,10 +5,11 @@ import (
 	"fmt"
 )
 
-// waiter is a caller that waits until the container is up, or down and remembered to be, or just until what it said is
-// on disk.
+// waiter is a caller that waits until the container is up, or down and remembered to be, until it is known what an earlier
+// daemon has left of it, or just until what it said is on disk.
 type waiter struct {
 	up     bool
+	found  bool // whether an instance of an earlier daemon runs is known, and seen by all
 	taken  bool // what was said has been done and is seen by all
 	gone   bool // down, and nothing left of it
 	record bool
@@ -24,6 +25,11 @@ func (c *container) settle() (gone bool) {
 		err, answered := error(nil), true
 		switch {
 		case w.taken:
+		case w.found:
+			answered = !m.finding() || m.err != nil
+			if m.finding() {
+				err = m.err
+			}
 		case w.record && !c.record.kept():
 			err, answered = c.record.err, c.record.err != nil
 		case w.record:

@@ -19,6 +19,9 @@ const maxExecOutput = 256 << 10
 // CanExec tells why nothing can be executed in a container now.
 func (d *Daemon) CanExec(name string) error {
 	return d.act(d.ctx, name, func() error {
+		if err := d.supervisor.Found(d.ctx, name); err != nil {
+			return err
+		}
 		s, err := d.supervisor.Get(name)
 		if err == nil && s.Pid == 0 {
 			err = &supervisor.NotRunningError{Name: name, State: s.State}
