@@ -77,7 +77,7 @@ func TestKillDaemonAtRandom(t *testing.T) {
 			r.awaitAnswer()
 			r.settled()
 		}
-		n.kill()
+		n.killNow()
 		if t.Failed() {
 			t.Fatalf("in round %d", round)
 		}

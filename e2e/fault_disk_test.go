@@ -195,13 +195,16 @@ func wholeFiles(n *node, dir string) {
 // waitRecorded waits until it is on disk that a container runs.
 func waitRecorded(n *node, c container) {
 	n.Helper()
-	eventually(n, patience, c.Name+" is on record", func() error {
-		text, err := os.ReadFile(filepath.Join(n.state, "records", c.Name+".json"))
-		if err == nil && !strings.Contains(string(text), fmt.Sprint(c.Pid)) {
-			err = errors.New(string(text))
-		}
-		return err
-	})
+	eventually(n, patience, c.Name+" is on record", func() error { return recorded(n, c) })
+}
+
+// recorded fails unless a container's present instance is on record.
+func recorded(n *node, c container) error {
+	text, err := os.ReadFile(filepath.Join(n.state, "records", c.Name+".json"))
+	if err == nil && !strings.Contains(string(text), fmt.Sprint(c.Pid)) {
+		err = errors.New(string(text))
+	}
+	return err
 }
 
 // A log directory that cannot be written is trouble for what writes, and says so there. It stops nothing, and nothing is lost

@@ -22,7 +22,11 @@ func inside(n *node, name, script, more string) string {
 	if c.LastExit.String() != "exited/0/" {
 		n.Errorf("%s: %s", name, c.brief())
 	}
-	return n.output(name)
+	r := n.runcsup("logs", name)
+	if r.code != 0 {
+		n.Errorf("logs %s: code %d, %s", name, r.code, r.stderr)
+	}
+	return r.stdout
 }
 
 // wantLines checks a container's output.

@@ -341,8 +341,26 @@ func (n *node) signal(s syscall.Signal) {
 	check(n, n.daemon.cmd.Process.Signal(s))
 }
 
-// kill ends the daemon with SIGKILL. Its containers run on.
+// kill ends the daemon with SIGKILL, once what it says to run is on record. Its containers run on.
 func (n *node) kill() {
+	n.Helper()
+	eventually(n, patience, "what runs is on record", func() error {
+		list, _ := n.tryList() // a daemon that does not answer is killed all the same
+		for _, c := range list {
+			if c.State != "running" {
+				continue
+			}
+			if err := recorded(n, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	n.killNow()
+}
+
+// killNow ends the daemon with SIGKILL, whatever it does. A restart that is not on record yet is not counted by the next one.
+func (n *node) killNow() {
 	n.Helper()
 	n.signal(syscall.SIGKILL)
 	n.daemon.wait(n)

@@ -222,7 +222,7 @@ func TestEventsAreFollowedOverRestarts(t *testing.T) {
 			t.Fatalf("after %d kills and %d events no more come", killed, len(followed))
 		}
 		if starts == 3 && killed < kills {
-			n.kill()
+			n.killNow()
 			n.start()
 			killed, starts = killed+1, 0
 		}

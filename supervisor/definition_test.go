@@ -57,6 +57,9 @@ func TestIntentIsDurable(t *testing.T) {
 		if err := h.Start(t.Context(), "npd"); err != nil {
 			t.Fatal(err)
 		}
+		if i := h.store.get("npd").Instance; i == nil || i.Pid != h.rt.living()["npd"] {
+			t.Errorf("started: instance %v, and %d runs", i, h.rt.living()["npd"])
+		}
 		after(10 * time.Second)
 		if h.store.get("npd").StoppedByHand || len(store.durable) != 1 {
 			t.Errorf("started: %+v, %d durable: what is void after a reboot need not survive a power cut", h.store.get("npd"), len(store.durable))

@@ -5,10 +5,11 @@ import (
 	"fmt"
 )
 
-// waiter is a caller that waits until the container is up, or down and remembered to be, until it is known what an earlier
+// waiter is a caller that waits until the container is up or down, and remembered to be, until it is known what an earlier
 // daemon has left of it, or just until what it said is on disk.
 type waiter struct {
 	up     bool
+	wasUp  bool // and only its record is still waited for
 	found  bool // whether an instance of an earlier daemon runs is known, and seen by all
 	taken  bool // what was said has been done and is seen by all
 	gone   bool // down, and nothing left of it
@@ -33,7 +34,9 @@ func (c *container) settle() (gone bool) {
 		case w.record && !c.record.kept():
 			err, answered = c.record.err, c.record.err != nil
 		case w.record:
-		case w.up && c.isUp():
+		case w.up && (w.wasUp || c.isUp()):
+			w.wasUp = true
+			answered = c.record.kept() || c.record.err != nil // the next daemon is to know what the caller knows
 		case w.up && c.order.held != nil:
 			answered = false
 		case w.up && m.state == StateRunning && c.health.late:

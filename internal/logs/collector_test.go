@@ -172,8 +172,16 @@ func TestStores(t *testing.T) {
 	say(t, stdout, "three\n")
 	w.expect("npd", "stdout F one", "stdout F two", "stdout F ", "stderr F bad \xff\x00 bytes", "stdout F three")
 	must(t, errors.Join(stdout.Close(), stderr.Close()))
+	stdout, stderr = w.open("npd")
+	for _, text := range []string{"four", "five", "six"} { // seen by who asks right after it
+		say(t, stdout, text+"\n")
+		if got := w.texts("npd", Query{Tail: 1}); len(got) != 1 || got[0] != "stdout F "+text {
+			t.Errorf("after %s the last line is %q", text, got)
+		}
+	}
+	must(t, errors.Join(stdout.Close(), stderr.Close()))
 	counters := w.c.Counters()["npd"]
-	if want := (Counters{Bytes: [2]uint64{15, 13}, Lines: [2]uint64{4, 1}}); counters != want {
+	if want := (Counters{Bytes: [2]uint64{29, 13}, Lines: [2]uint64{7, 1}}); counters != want {
 		t.Errorf("counters %+v, want %+v", counters, want)
 	}
 }

@@ -32,7 +32,8 @@ func (q Query) wants(l Line) bool {
 }
 
 // Read calls emit with lines of a container, in the order in which they were stored, from wherever its driver puts them. Text
-// is valid during the call alone. With Follow it returns when the context or the collector ends, with the former's error or
+// is valid during the call alone. What was written before the call is stored first, unless that takes longer than catchUpTimeout.
+// With Follow it returns when the context or the collector ends, with the former's error or
 // nil.
 func (c *Collector) Read(ctx context.Context, name string, q Query, emit func(Line) error) error {
 	o, err := c.output(name)
@@ -45,6 +46,7 @@ func (c *Collector) Read(ctx context.Context, name string, q Query, emit func(Li
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
+	o.catchUp(ctx)
 	switch driver {
 	case DriverJournald:
 		err = readJournal(ctx, name, q, emit)
@@ -55,6 +57,18 @@ func (c *Collector) Read(ctx context.Context, name string, q Query, emit func(Li
 		return nil
 	}
 	return err
+}
+
+// catchUpTimeout is the longest that a reader waits for what is on its way. A container that never stops writing would have it wait
+// for ever.
+const catchUpTimeout = 200 * time.Millisecond
+
+// catchUp stores what waits in the FIFOs; what is in the way of that is reported by whoever works on them.
+func (o *output) catchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	o.kick()
+	_ = o.whenIdle(ctx)
 }
 
 // ReadFiles does for the driver file what Collector.Read does, without a daemon. It cannot follow.
