@@ -1,14 +1,17 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,29 +25,74 @@ type Loaded struct {
 }
 
 // LoadFile reads the definition in a file. What is wrong with its content is of type Errors.
-func LoadFile(path string) (*Definition, error) {
+func LoadFile(path string) (*Definition, error) { return new(Loader).LoadFile(path) }
+
+// LoadDir reads the definitions in a directory, see Loader.LoadDir.
+func LoadDir(dir string) ([]Loaded, error) { return new(Loader).LoadDir(dir) }
+
+// Loader reads definitions again and again, and parses only what has changed: of a file with the same text as the last time
+// the same Definition is returned, which must not be changed. The zero value is ready; it may be used by several goroutines.
+type Loader struct {
+	mu    sync.Mutex
+	known map[string]*Definition // by path
+}
+
+// LoadFile reads the definition in a file. What is wrong with its content is of type Errors.
+func (l *Loader) LoadFile(path string) (*Definition, error) {
 	src, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, src)
+	l.mu.Lock()
+	d := l.known[path]
+	l.mu.Unlock()
+	if d != nil && bytes.Equal(d.Source, src) {
+		return d, nil
+	}
+	if d, err = Parse(path, src); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.known == nil {
+		l.known = map[string]*Definition{}
+	}
+	l.known[path] = d
+	return d, nil
+}
+
+// forget forgets files that are not in a directory any more.
+func (l *Loader) forget(dir string, there []Loaded) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.known) <= len(there) {
+		return
+	}
+	files := map[string]bool{}
+	for _, one := range there {
+		files[one.File] = true
+	}
+	maps.DeleteFunc(l.known, func(path string, _ *Definition) bool {
+		return filepath.Dir(path) == filepath.Clean(dir) && !files[path]
+	})
 }
 
 // LoadDir reads the definitions in a directory: files NAME.yaml, and symbolic links to such. They are sorted by name, and
 // no name is there twice. Hidden files, subdirectories and names that end in neither .yaml nor .yml (what editors and
 // package managers leave behind, a README) are not looked at; NAME.yml is an error that asks for another name. It is an
 // error of the whole if the directory cannot be read.
-func LoadDir(dir string) ([]Loaded, error) {
+func (l *Loader) LoadDir(dir string) ([]Loaded, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the directory of definitions: %w", err)
 	}
 	var all []Loaded
 	for _, entry := range entries {
-		if one, ok := loadEntry(dir, entry); ok {
+		if one, ok := l.loadEntry(dir, entry); ok {
 			all = append(all, one)
 		}
 	}
+	l.forget(dir, all)
 	slices.SortStableFunc(all, func(a, b Loaded) int {
 		// .yaml before .yml, so that the former's file is named.
 		return strings.Compare(a.Name+"\x00"+filepath.Ext(a.File), b.Name+"\x00"+filepath.Ext(b.File))
@@ -53,7 +101,7 @@ func LoadDir(dir string) ([]Loaded, error) {
 }
 
 // loadEntry reads one file, and is false for what is no definition.
-func loadEntry(dir string, entry fs.DirEntry) (Loaded, bool) {
+func (l *Loader) loadEntry(dir string, entry fs.DirEntry) (Loaded, bool) {
 	name := entry.Name()
 	if strings.HasPrefix(name, ".") || !isYAML(filepath.Ext(name)) {
 		return Loaded{}, false
@@ -72,7 +120,7 @@ func loadEntry(dir string, entry fs.DirEntry) (Loaded, bool) {
 	case info.IsDir():
 		return Loaded{}, false
 	default:
-		one.Definition, one.Err = LoadFile(file)
+		one.Definition, one.Err = l.LoadFile(file)
 	}
 	return one, true
 }

@@ -112,3 +112,57 @@ func TestLoadFile(t *testing.T) {
 		t.Errorf("huge: %v", err)
 	}
 }
+
+// Only what has changed is parsed again, and what has changed is seen.
+func TestLoaderParsesWhatChanged(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var l Loader
+	load := func() map[string]Loaded {
+		t.Helper()
+		all, err := l.LoadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]Loaded{}
+		for _, one := range all {
+			found[one.Name] = one
+		}
+		return found
+	}
+	const good, other, bad = "rootfs: /srv/a\ncommand: [a]\n", "rootfs: /srv/b\ncommand: [b]\n", "rootfs: [\n"
+	write(a, good)
+	write(b, good)
+	first := load()
+	write(b, other)
+	second := load()
+	if second["a"].Definition == nil || second["a"].Definition != first["a"].Definition {
+		t.Error("a has not changed, and was parsed again")
+	}
+	if d := second["b"].Definition; d == nil || d.Bundle.Rootfs != "/srv/b" || first["b"].Definition.Bundle.Rootfs != "/srv/a" {
+		t.Errorf("b is %+v, and was %+v", d, first["b"].Definition)
+	}
+	write(a, bad)
+	if one := load()["a"]; one.Err == nil || one.Definition != nil {
+		t.Errorf("a is broken: %+v", one)
+	}
+	if d, err := l.LoadFile(b); err != nil || d != second["b"].Definition {
+		t.Errorf("b by itself: %v, %v", d, err)
+	}
+	if err := os.Remove(b); err != nil {
+		t.Fatal(err)
+	}
+	write(a, good)
+	if third := load(); len(third) != 1 || third["a"].Err != nil {
+		t.Errorf("a is whole again, and b is gone: %+v", third)
+	}
+	if len(l.known) != 1 {
+		t.Errorf("%d files are remembered", len(l.known))
+	}
+}

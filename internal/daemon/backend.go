@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"syscall"
 
-	"github.com/runcsup/runcsup/internal/config"
 	"github.com/runcsup/runcsup/internal/control"
 	"github.com/runcsup/runcsup/supervisor"
 )
@@ -187,7 +186,7 @@ func (d *Daemon) Build(ctx context.Context, name string) (path string, err error
 	}
 	defer d.giveBack(e)
 	file, _, _, _, _ := e.view()
-	def, err := config.LoadFile(file)
+	def, err := d.loader.LoadFile(file)
 	if err != nil {
 		return "", &control.Error{Code: control.CodeRefused, Message: err.Error()}
 	}

@@ -17,7 +17,7 @@ import (
 
 // load reads the definitions for the first time, so that all names are known before anybody asks for one.
 func (d *Daemon) load() ([]config.Loaded, error) {
-	loaded, err := config.LoadDir(d.settings.Containers)
+	loaded, err := d.loader.LoadDir(d.settings.Containers)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; if there are to be no containers yet: mkdir -p %s", err, d.settings.Containers)
 	}
@@ -170,7 +170,7 @@ func (d *Daemon) removeOrphan(ctx context.Context, name string) error {
 		return err
 	}
 	defer d.giveBack(e)
-	if _, _, _, _, supervised := e.view(); supervised || !errors.Is(reread(l).Err, errGone) {
+	if _, _, _, _, supervised := e.view(); supervised || !errors.Is(reread(&d.loader, l).Err, errGone) {
 		e.again.Store(true) // its file is back
 		return nil
 	}

@@ -57,6 +57,7 @@ type Daemon struct {
 	logs        *logs.Collector
 	records     *records.Store
 	definitions definitions
+	loader      config.Loader
 	watcher     *watch.Watcher
 	watchMu     sync.Mutex
 	catalog     *catalog

@@ -115,13 +115,13 @@ func TestSettingsChanges(t *testing.T) {
 func TestReread(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "npd.yaml")
 	gone := config.Loaded{Name: "npd", File: file, Err: errGone}
-	if l := reread(gone); !errors.Is(l.Err, errGone) {
+	if l := reread(new(config.Loader), gone); !errors.Is(l.Err, errGone) {
 		t.Errorf("gone: %+v", l)
 	}
 	if err := os.Symlink(file+".target", file); err != nil {
 		t.Fatal(err)
 	}
-	if l := reread(gone); l.Err == nil || errors.Is(l.Err, errGone) {
+	if l := reread(new(config.Loader), gone); l.Err == nil || errors.Is(l.Err, errGone) {
 		t.Errorf("a link that leads nowhere: %+v", l)
 	}
 	if err := os.Remove(file); err != nil {
@@ -130,17 +130,17 @@ func TestReread(t *testing.T) {
 	if err := os.WriteFile(file, []byte("rootfs: /srv\ncommand: [a]\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if l := reread(gone); l.Err != nil || l.Definition == nil {
+	if l := reread(new(config.Loader), gone); l.Err != nil || l.Definition == nil {
 		t.Errorf("back: %+v", l)
 	}
 	if err := os.WriteFile(file, []byte("nonsense: 1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if l := reread(config.Loaded{Name: "npd", File: file, Definition: &config.Definition{}}); l.Err == nil || l.Definition != nil {
+	if l := reread(new(config.Loader), config.Loaded{Name: "npd", File: file, Definition: &config.Definition{}}); l.Err == nil || l.Definition != nil {
 		t.Errorf("broken meanwhile: %+v", l)
 	}
 	name := errors.New("rename it")
-	if l := reread(config.Loaded{Name: "npd", File: file, Err: name}); !errors.Is(l.Err, name) {
+	if l := reread(new(config.Loader), config.Loaded{Name: "npd", File: file, Err: name}); !errors.Is(l.Err, name) {
 		t.Errorf("a fault of the file's name: %+v", l)
 	}
 }

@@ -86,7 +86,7 @@ func (s *survey) judge(l config.Loaded) config.Loaded {
 }
 
 // reread reads a file again and judges it.
-func (s *survey) reread(l config.Loaded) config.Loaded { return s.judge(reread(l)) }
+func (s *survey) reread(l config.Loaded) config.Loaded { return s.judge(reread(&s.d.loader, l)) }
 
 // needed says who keeps a container from being removed whose file is gone: it still runs, and requires it.
 func (s *survey) needed(e *entry) error {

@@ -128,7 +128,7 @@ func (d *Daemon) Diff(ctx context.Context, names []string) ([]control.Change, er
 // each calls f for every container that has a file or had one, side by side, and returns the changes sorted by name.
 // f may leave a container out.
 func (d *Daemon) each(ctx context.Context, names []string, f func(context.Context, config.Loaded, *survey) (control.Change, bool)) ([]control.Change, error) {
-	loaded, err := config.LoadDir(d.settings.Containers)
+	loaded, err := d.loader.LoadDir(d.settings.Containers)
 	if err != nil {
 		// Nothing is removed because a directory cannot be read.
 		return nil, &control.Error{Code: control.CodeRefused, Message: err.Error(), Hint: "all containers are left as they are; make the directory readable, then reload"}
@@ -177,11 +177,11 @@ func (d *Daemon) each(ctx context.Context, names []string, f func(context.Contex
 }
 
 // reread reads a file again: while the entry's turn was awaited it may have changed, or come back.
-func reread(l config.Loaded) config.Loaded {
+func reread(loader *config.Loader, l config.Loaded) config.Loaded {
 	if l.Err != nil && !errors.Is(l.Err, errGone) && !errors.Is(l.Err, fs.ErrNotExist) && !isContentError(l.Err) {
 		return l
 	}
-	l.Definition, l.Err = config.LoadFile(l.File)
+	l.Definition, l.Err = loader.LoadFile(l.File)
 	if errors.Is(l.Err, fs.ErrNotExist) {
 		if _, err := os.Lstat(l.File); errors.Is(err, fs.ErrNotExist) {
 			l.Err = errGone

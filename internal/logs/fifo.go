@@ -161,27 +161,14 @@ func (f *fifo) drop(n int) error {
 // endLine ends a line that the writer left without its end, if there is room for that. mid says whether what was taken
 // before the bytes in it ended within a line.
 func (f *fifo) endLine(mid bool) error {
-	size, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETPIPE_SZ, 0)
-	if err != nil {
-		return fmt.Errorf("cannot tell the size of %s: %w", f.file.Name(), err)
-	}
-	m, err := newMirror()
+	pending, err := f.pending()
 	if err != nil {
 		return err
 	}
-	defer m.close()
-	if size > batchBytes { // the container made it so
-		if _, err := unix.FcntlInt(uintptr(m.w), unix.F_SETPIPE_SZ, size); err != nil {
-			return fmt.Errorf("cannot enlarge a pipe: %w", err)
+	if pending > 0 {
+		if mid, err = f.endsMid(); err != nil {
+			return err
 		}
-	}
-	buf := make([]byte, size)
-	n, err := f.peek(m, buf)
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		mid = buf[n-1] != '\n'
 	}
 	if !mid {
 		return nil
@@ -190,6 +177,27 @@ func (f *fifo) endLine(mid bool) error {
 		return fmt.Errorf("cannot end the line in %s: %w", f.file.Name(), err)
 	}
 	return nil
+}
+
+// endsMid tells whether what is in the FIFO ends within a line.
+func (f *fifo) endsMid() (bool, error) {
+	size, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		return false, fmt.Errorf("cannot tell the size of %s: %w", f.file.Name(), err)
+	}
+	m, err := newMirror()
+	if err != nil {
+		return false, err
+	}
+	defer m.close()
+	if size > batchBytes { // the container made it so
+		if _, err := unix.FcntlInt(uintptr(m.w), unix.F_SETPIPE_SZ, size); err != nil {
+			return false, fmt.Errorf("cannot enlarge a pipe: %w", err)
+		}
+	}
+	buf := make([]byte, size)
+	n, err := f.peek(m, buf)
+	return n > 0 && buf[n-1] != '\n', err
 }
 
 // mirror is a pipe by which bytes are looked at without being taken.
