@@ -11,6 +11,8 @@ import (
 type canvas struct {
 	screen        tcell.Screen
 	width, height int
+	// mono is for a terminal without colors, or a user with NO_COLOR: tcell would show the darker ones in reverse.
+	mono bool
 }
 
 var styles = map[tone]tcell.Style{
@@ -27,6 +29,9 @@ var styles = map[tone]tcell.Style{
 func (c *canvas) text(x, y int, text string, style tcell.Style) int {
 	if y < 0 || y >= c.height {
 		return x
+	}
+	if c.mono {
+		style = style.Foreground(tcell.ColorDefault)
 	}
 	g := uniseg.NewGraphemes(strings.ReplaceAll(text, "\t", "  "))
 	for g.Next() {

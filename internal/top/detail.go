@@ -2,6 +2,7 @@ package top
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/runcsup/runcsup/internal/words"
@@ -24,9 +25,36 @@ func (v *view) drawContainer(c *canvas, y int) {
 	d := v.details
 	room := c.height - 1 - y // the last line has the keys
 	// Probes are few. Events may take half of what is left, output gets the rest.
-	room -= v.section(c, &y, "Probes", d.Probes, d.ProbesErr, max(2, room/4))
+	most := max(2, room/4)
+	room -= v.section(c, &y, "Probes", fewerResults(d.Probes, most), d.ProbesErr, most)
 	room -= v.section(c, &y, "Events", d.Events, d.EventsErr, max(3, room/2-2))
 	v.section(c, &y, "Output", d.Output, d.OutputErr, max(1, room-2))
+}
+
+// fewerResults leaves out the oldest results of probes until all fits. The lines are the probes, each followed by its results,
+// which are indented.
+func fewerResults(lines []string, most int) []string {
+	var probes [][]string
+	for _, line := range lines {
+		if n := len(probes); n > 0 && strings.HasPrefix(line, " ") {
+			probes[n-1] = append(probes[n-1], line)
+		} else {
+			probes = append(probes, []string{line})
+		}
+	}
+	for left := len(lines); left > most; left-- {
+		longest := 0
+		for i := range probes {
+			if len(probes[i]) > len(probes[longest]) {
+				longest = i
+			}
+		}
+		if len(probes) == 0 || len(probes[longest]) == 1 {
+			break
+		}
+		probes[longest] = slices.Delete(probes[longest], 1, 2)
+	}
+	return slices.Concat(probes...)
 }
 
 // section is a heading and the last lines that fit. It returns how many lines it took.
@@ -67,6 +95,8 @@ func (v *view) drawFacts(c *canvas, y int, row *Row) int {
 		c.text(x+2, y, "since "+words.Moment(*row.StartedAt, now), styles[plain])
 	case row.NextStartAt != nil:
 		c.text(x+2, y, "starts "+words.Until(*row.NextStartAt, now), styles[plain])
+	case row.Ready:
+		c.text(x+2, y, "its task is done", styles[plain])
 	}
 	y++
 	fact := func(key, value string, t tone) {

@@ -67,7 +67,10 @@ func (f *fake) Details(_ context.Context, name string) Details {
 	if name == "idle" {
 		return Details{EventsErr: errors.New("nothing is known of it")}
 	}
-	d := Details{Probes: []string{"liveness  http :8080/healthz  failed 3 times, 1s ago: timeout"}}
+	d := Details{Probes: []string{
+		"liveness (http): succeeded, next in 1s", "  1s ago  success  4ms",
+		"readiness (exec): failed 5 times in a row", "  5s ago  failure  1s", "  4s ago  failure  1s", "  3s ago  failure  1s", "  2s ago  failure  1s", "  1s ago  failure  1s",
+	}}
 	for i := range 40 {
 		d.Events = append(d.Events, "event "+strings.Repeat("x", i))
 		d.Output = append(d.Output, "line \x1b[2J "+strings.Repeat("y", i))

@@ -3,6 +3,7 @@ package top
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 	"time"
 
@@ -33,7 +34,7 @@ func Run(ctx context.Context, src Source, o Options) error {
 	if err != nil {
 		return err
 	}
-	screen, err := tcell.NewScreen()
+	screen, err := openTerminal()
 	if err != nil {
 		return fmt.Errorf("cannot use the terminal: %w; try another TERM (TERM=xterm), or --once", err)
 	}
@@ -45,6 +46,19 @@ func Run(ctx context.Context, src Source, o Options) error {
 		screen.RegisterRuneFallback(r, plain)
 	}
 	return loop(ctx, src, o, screen, first)
+}
+
+// openTerminal is the terminal that TERM names.
+func openTerminal() (tcell.Screen, error) {
+	known, err := tcell.LookupTerminfo(os.Getenv("TERM"))
+	if err != nil {
+		return nil, err
+	}
+	// A vt100 needed milliseconds to obey, and tcell sleeps through them: a table would take a second. What says that it is
+	// one today (serial consoles do) needs none.
+	prompt := *known
+	prompt.PadChar = ""
+	return tcell.NewTerminfoScreenFromTtyTerminfo(nil, &prompt)
 }
 
 // loop owns the view. One look is under way at a time, so that a slow daemon is not asked more and more.

@@ -135,7 +135,7 @@ func (v *view) runeKey(r rune) {
 // draw shows it.
 func (v *view) draw(screen tcell.Screen) {
 	width, height := screen.Size()
-	c := &canvas{screen: screen, width: width, height: height}
+	c := &canvas{screen: screen, width: width, height: height, mono: screen.Colors() == 0}
 	screen.Clear()
 	if v.detail {
 		v.drawDetail(c)
