@@ -244,13 +244,45 @@ func alertsOf(t testing.TB, answer string) map[string]string {
 	return states
 }
 
+// panels are what the panels of the dashboard ask for, by title and number of the query, with Grafana's variables put in.
+func panels(t testing.TB) map[string]string {
+	t.Helper()
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ RefID, Expr string }
+		}
+	}
+	check(t, json.Unmarshal([]byte(readFile(t, "../packaging/grafana/runcsup.json")), &dashboard))
+	variables := strings.NewReplacer("$job", "(runcsup|other)", "$instance", ".+", "$name", ".+", "$__rate_interval", "15s")
+	queries := map[string]string{}
+	for _, p := range dashboard.Panels {
+		for _, q := range p.Targets {
+			queries[p.Title+" "+q.RefID] = variables.Replace(q.Expr)
+		}
+	}
+	return queries
+}
+
+// silent are the panels that have nothing to show where nothing is wrong but a container in a crash loop, or nothing runs long
+// enough.
+var silent = map[string]bool{
+	"Unhealthy A": true, "What is not as it should be A": true, "What is not as it should be B": true, "Held up by the CPU limit A": true,
+	"Waiting for a resource (PSI) A": true, "Waiting for a resource (PSI) B": true, "Waiting for a resource (PSI) C": true,
+	"Disk A": true, "Disk B": true, "Killed for want of memory A": true, "Failures A": true, "Runtime calls that failed A": true,
+}
+
 // A real Prometheus scrapes the service under a real systemd by the settings that packages have, and its alert for a crash
-// loop fires, for the container that is in one and no other.
+// loop fires, for the container that is in one and no other. The panels of the dashboard get what they ask for.
 func TestPrometheusFiresForACrashLoop(t *testing.T) {
 	t.Parallel()
 	m := service(t)
 	m.write("/etc/runcsup/containers.d/loop.yaml", "rootfs: /srv/rootfs\ncommand: [sh, -c, exit 1]\nrestart: {delay: 100ms, maxDelay: 1s}\n")
-	m.write("/etc/runcsup/containers.d/web.yaml", "rootfs: /srv/rootfs\ncommand: [idle]\n")
+	m.write("/etc/runcsup/containers.d/web.yaml", `rootfs: /srv/rootfs
+command: [sh, -c, "trap 'exit 0' TERM; while :; do echo hello; sleep 0.2; done"]
+resources: {memory: 64MiB}
+health: {liveness: {exec: ["true"], period: 1s}}
+`)
 	m.must("systemctl", "start", "runcsup")
 	m.waitRunning("web")
 	for _, file := range []string{"alerts.yaml", "recording.yaml"} {
@@ -281,8 +313,24 @@ scrape_configs:
 		}
 		return nil
 	})
-	up := m.must("curl", "-sSf", "-G", "--data-urlencode", `query=up{job="runcsup"}`, "http://127.0.0.1:9090/api/v1/query")
-	if !strings.Contains(up, `"1"]`) {
-		t.Error(up)
+	ask := func(query string) (string, error) {
+		return m.try("curl", "-sS", "-G", "--data-urlencode", "query="+query, "http://127.0.0.1:9090/api/v1/query")
+	}
+	if up, err := ask(`up{job="runcsup"}`); err != nil || !strings.Contains(up, `"1"]`) {
+		t.Errorf("%v %s", err, up)
+	}
+	for panel, query := range panels(t) {
+		eventually(t, patience, "the panel "+panel+" shows something", func() error {
+			answer, err := ask(query)
+			switch {
+			case err != nil:
+				return err
+			case !strings.Contains(answer, `"status":"success"`):
+				t.Fatalf("panel %s: %s\n%s", panel, query, answer)
+			case !silent[panel] && !strings.Contains(answer, `"value":`):
+				return fmt.Errorf("%s: %s", query, answer)
+			}
+			return nil
+		})
 	}
 }

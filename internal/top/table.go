@@ -159,6 +159,7 @@ func (v *view) drawSummary(c *canvas) {
 
 // drawKeys is the last line: as many hints as fit.
 func (v *view) drawKeys(c *canvas, hints ...string) {
+	c.fill(0, c.height-1, styles[plain]) // in a terminal of two lines something else is there
 	x := 0
 	for _, hint := range hints {
 		if x+uniseg.StringWidth(hint) > c.width {
