@@ -73,6 +73,8 @@ func (c *container) loop() {
 	}
 	c.perform(c.m.begin(c.m.ifLost))
 	switch {
+	case c.ending && c.sup.cfg.AdoptOnly: // its end waits for those that need it, once all are found
+		c.causes.stop = CauseShutdown
 	case c.ending:
 		c.causes.stop = CauseShutdown
 		c.step(event{kind: evShutdown})

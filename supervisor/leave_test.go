@@ -224,3 +224,65 @@ func TestHoldOfAHungRuntime(t *testing.T) {
 		h.want(t, "npd", StateRunning)
 	})
 }
+
+// What an earlier daemon has left is ended in the same order as by a Shutdown of its own, and nothing is started for that:
+// neither what is enabled, nor what has ended or waits.
+func TestAdoptOnly(t *testing.T) {
+	world(t, func(t *testing.T, h *house) {
+		h.runStack(t)
+		crashed, waits := h.spec("crashed"), h.spec("waits")
+		waits.Restart.Delay, waits.Restart.MaxDelay = time.Hour, time.Hour
+		for _, s := range []*Spec{crashed, waits} {
+			h.add(t, s)
+		}
+		after(time.Second)
+		if err := h.Kill(t.Context(), "waits", syscall.SIGKILL, false); err != nil {
+			t.Fatal(err)
+		}
+		after(time.Second)
+		h.want(t, "waits", StateBackoff)
+		h.Close()
+		h.rt.mu.Lock()
+		p := h.rt.there["crashed"]
+		h.rt.mu.Unlock()
+		p.end(exited(1))
+		h.wrote()
+
+		h.Supervisor = New(Config{Runtime: h.rt, Store: h.store, Output: fakeOutput{}, Monitor: h.monitor, BootID: "boot", AdoptOnly: true})
+		changed := h.stack()
+		changed[1].Hash = "2" // app: a daemon would replace it
+		for _, s := range append(changed, crashed, waits, h.spec("new")) {
+			h.add(t, s)
+		}
+		after(time.Minute)
+		if !h.Settled() {
+			t.Error("not settled")
+		}
+		h.states(t, "app running, crashed stopped, db running, migration exited, new stopped, proxy running, waits stopped")
+		if err := h.Start(t.Context(), "new"); !errors.Is(err, ErrClosed) {
+			t.Errorf("start: %v", err)
+		}
+		if got := h.wrote(); got != "" {
+			t.Errorf("before the shutdown: %s", got)
+		}
+		if err := h.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.wrote(); got != "-proxy -app -db" {
+			t.Error(got)
+		}
+		if left := h.rt.living(); len(left) > 0 {
+			t.Errorf("left are %v", left)
+		}
+		h.Close()
+
+		h.open("boot") // the service is started again
+		for _, s := range append(h.stack(), crashed, waits) {
+			h.add(t, s)
+		}
+		after(time.Second)
+		h.monitor.say("db", Report{Ready: true})
+		after(5 * time.Second)
+		h.states(t, "app running, crashed running, db running, migration exited, proxy running, waits running")
+	})
+}

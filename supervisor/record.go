@@ -122,7 +122,7 @@ func (c *container) restore(r Record, now time.Time) {
 	c.record.latest, c.record.saved = r, r
 	plan := lostPlan{state: StateStopped}
 	if r.BootID != c.sup.cfg.BootID {
-		if c.enabled() {
+		if c.enabled() && !c.sup.cfg.AdoptOnly {
 			plan.state = StateStarting
 		}
 		m.ifLost = plan
@@ -147,6 +147,9 @@ func (c *container) restore(r Record, now time.Time) {
 		plan.after = min(max(r.NextStartAt.Sub(now), 0), c.spec.Restart.jittered(c.spec.Restart.delay(r.Attempt+1), 1))
 	case c.enabled(), r.State == StateStarting, r.State == StateWaiting, r.State == StateStopping:
 		plan.state = StateStarting
+	}
+	if plan.state == StateStarting && c.sup.cfg.AdoptOnly {
+		plan.state = StateStopped
 	}
 	m.ifLost = plan
 }

@@ -31,6 +31,8 @@ type Config struct {
 	OnEvent func(Event)
 	// Rand gives numbers in [0, 1) for jitter; nil for a real source.
 	Rand func() float64
+	// AdoptOnly: containers that are added are taken over, to be ended by Shutdown in their order, and nothing is ever started.
+	AdoptOnly bool
 }
 
 // Supervisor keeps a set of containers running. Its methods may be called from any goroutine.
@@ -125,9 +127,9 @@ func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) e
 	}
 	s.containers[spec.Name] = c
 	delete(s.absences, spec.Name)
-	c.ending = s.ending
+	c.ending = s.ending || s.cfg.AdoptOnly
 	c.made = installed.Hash
-	c.m.replaceFound = installed.Hash != "" && installed.Hash != spec.Hash
+	c.m.replaceFound = installed.Hash != "" && installed.Hash != spec.Hash && !c.ending
 	if err != nil {
 		c.emitError(c.warning)
 	}

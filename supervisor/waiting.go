@@ -28,6 +28,9 @@ type held struct {
 // reconsider does what follows from how the others stand.
 func (c *container) reconsider() {
 	c.releaseHeld()
+	if c.ending && (c.m.state == StateBackoff || c.m.state == StateWaiting) {
+		c.step(event{kind: evShutdown})
+	}
 	if c.m.state == StateWaiting {
 		c.tryStart()
 	} else {
