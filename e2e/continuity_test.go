@@ -13,7 +13,7 @@ func service(t *testing.T) *sdMachine {
 	t.Helper()
 	m := newMachine(t)
 	m.rootfs("/srv/rootfs")
-	for _, unit := range []string{"runcsup.service", "runcsup.slice"} {
+	for _, unit := range []string{"runcsup.service", "runcsup-stop.service", "runcsup.slice"} {
 		check(t, m.CopyIn(m.ctx, "../packaging/systemd/"+unit, "/usr/lib/systemd/system/"+unit, 0o644))
 	}
 	m.must("systemctl", "daemon-reload")

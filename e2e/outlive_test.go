@@ -75,9 +75,14 @@ func TestContainersOutliveTheDaemon(t *testing.T) {
 
 	m.waitDaemon(olderVersion)
 	pid = m.mainPid()
+	m.must("systemctl", "stop", "runcsup-stop") // as in a version that did not have it; by itself it stops nothing
+	same("a stop of runcsup-stop")
 	m.must("dpkg", "-i", m.copyPackage(packagesOf(t, newerVersion).deb))
 	m.waitDaemon(newerVersion)
 	same("upgrade")
+	if state := m.property("runcsup-stop", "ActiveState"); state != "active" {
+		t.Errorf("after the upgrade runcsup-stop is %s", state)
+	}
 	if m.mainPid() != pid {
 		t.Error("the upgrade restarted the daemon, which had better replaced itself")
 	}

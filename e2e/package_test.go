@@ -94,7 +94,7 @@ func TestPackagesAreSound(t *testing.T) {
 	deb := run(t, "dpkg-deb", "-c", p.deb)
 	rpm := run(t, "rpm", "--dbpath", t.TempDir(), "-qlp", p.rpm)
 	for _, file := range []string{
-		"/usr/bin/runcsup", "/usr/lib/systemd/system/runcsup.service", "/usr/lib/systemd/system/runcsup.slice",
+		"/usr/bin/runcsup", "/usr/lib/systemd/system/runcsup.service", "/usr/lib/systemd/system/runcsup-stop.service", "/usr/lib/systemd/system/runcsup.slice",
 		"/usr/lib/sysusers.d/runcsup.conf", "/usr/lib/tmpfiles.d/runcsup.conf", "/etc/runcsup/runcsup.yaml",
 		"/usr/share/bash-completion/completions/runcsup", "/usr/share/fish/vendor_completions.d/runcsup.fish",
 		"/usr/share/man/man1/runcsup.1.gz", "/usr/share/man/man1/runcsup-reload.1.gz", "/usr/share/man/man5/runcsup-definition.5.gz",
@@ -144,7 +144,7 @@ func TestUnit(t *testing.T) {
 	if state := m.must("systemctl", "is-enabled", "runcsup") + " " + m.must("systemctl", "is-active", "runcsup"); state != "enabled active" {
 		t.Errorf("after the installation the service is %s", state)
 	}
-	if out := m.must("systemd-analyze", "verify", "--man=no", "runcsup.service", "runcsup.slice"); out != "" {
+	if out := m.must("systemd-analyze", "verify", "--man=no", "runcsup.service", "runcsup-stop.service", "runcsup.slice"); out != "" {
 		t.Errorf("systemd-analyze verify:\n%s", out)
 	}
 	// As low as it gets: the unit says why.

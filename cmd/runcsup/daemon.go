@@ -20,6 +20,7 @@ import (
 type daemonOptions struct {
 	config     string
 	checkState bool
+	stopLeft   bool
 
 	containers, stateDir, runDir, logDir                        string
 	runtime, cgroupManager, socketGroup, readyWhen, onTerminate string
@@ -60,6 +61,8 @@ func newDaemonCommand(p *program) *cobra.Command {
 	f.StringVar(&o.webConfigFile, "web.config.file", "", "`file` with TLS and passwords for the metrics, in Prometheus' form")
 	f.BoolVar(&o.checkState, daemon.CheckStateFlag, false, "only say whether this program can go on from the state")
 	_ = f.MarkHidden(daemon.CheckStateFlag) // a running daemon asks the program that is to replace it
+	f.BoolVar(&o.stopLeft, daemon.StopLeftFlag, false, "only stop what a daemon that has ended left running, if systemd is stopping the unit that asks for it")
+	_ = f.MarkHidden(daemon.StopLeftFlag) // the units do
 	for _, dir := range []string{"containers", "state-dir", "run-dir", "log-dir"} {
 		_ = c.MarkFlagDirname(dir)
 	}
@@ -103,9 +106,13 @@ func runDaemon(ctx context.Context, p *program, o daemonOptions, flags *pflag.Fl
 	if err != nil {
 		return err
 	}
-	return daemon.Run(ctx, daemon.Options{
+	options := daemon.Options{
 		Settings: settings, Environment: env, Handover: handover, Program: this, Version: thisVersion(), Log: newLogger(p, settings),
-	})
+	}
+	if o.stopLeft {
+		return daemon.StopLeft(ctx, options)
+	}
+	return daemon.Run(ctx, options)
 }
 
 // settings are those of the file with what the command line says instead.

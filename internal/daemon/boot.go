@@ -136,18 +136,8 @@ func (d *Daemon) removeOrphans(ctx context.Context, loaded []config.Loaded) {
 	for _, l := range loaded {
 		has[l.Name] = true
 	}
-	known, err := d.definitions.List()
-	if err != nil {
-		d.log.Error("cannot list the definitions of earlier containers", "error", err)
-	}
-	ids, err := d.runtime.IDs()
-	if err != nil {
-		d.log.Error("cannot list what the runtime has", "error", err)
-	}
-	names := slices.Concat(known, ids)
-	slices.Sort(names)
 	var wg sync.WaitGroup
-	for _, name := range slices.Compact(names) {
+	for _, name := range d.leftNames() {
 		if has[name] {
 			continue
 		}

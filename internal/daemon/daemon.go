@@ -38,6 +38,8 @@ type Options struct {
 	Program  Program
 	Version  control.VersionInfo
 	Log      *slog.Logger
+
+	adoptOnly bool // nothing is started
 }
 
 // Daemon is the service. It is made and used by Run alone.
@@ -96,6 +98,8 @@ type Daemon struct {
 	booting   map[string]chan struct{} // closed when the first look at a container is over; by name, not changed after load
 	nudged    chan struct{}            // something that the status line shows has changed
 	pings     chan chan struct{}       // answered by the main loop
+	missed    chan struct{}            // there was a SIGTERM, of which no signal tells
+	signalled bool                     // a signal to end has come; the main loop's own
 }
 
 // spawn runs f in a goroutine that the daemon waits for before it ends.
@@ -150,6 +154,11 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 		})
 	}
 	endServing(nil)
+	return d.finish(ctx, err)
+}
+
+// finish ends everything but the history. What err says has ended the loop, as loop has it.
+func (d *Daemon) finish(ctx context.Context, err error) error {
 	if err != nil {
 		// What the daemon stumbles over is no reason to end a container: the next one takes them over.
 		d.cancel()
@@ -267,11 +276,20 @@ func (d *Daemon) loop(signals <-chan os.Signal, booted, taken <-chan struct{}, s
 				d.spawn(func() { d.hangup(ready) })
 				continue
 			}
-			if s == unix.SIGTERM && asked == nil {
-				asked = d.asksToEnd()
+			again := d.signalled
+			d.signalled = true
+			if s == unix.SIGTERM && !again {
+				if asked == nil {
+					asked = d.asksToEnd()
+				}
 				continue
 			}
 			return d.stop(signals, s.String(), taken)
+		case <-d.missed:
+			if asked == nil {
+				asked = d.asksToEnd()
+			}
+			continue
 		case end := <-asked: // and no other program is heard of any more
 			if end != nil {
 				return end

@@ -15,15 +15,20 @@ import (
 	"github.com/runcsup/runcsup/supervisor"
 )
 
-// Run is the daemon's life: it returns nil after an orderly end by SIGTERM or SIGINT.
+// Run is the daemon's life: it returns nil after an orderly end by SIGTERM or SIGINT. A context that has ended by then counts as a
+// SIGTERM; later it does not end the daemon.
 func Run(ctx context.Context, o Options) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	hangSignal(signals)
 	defer signal.Stop(signals)
+	missed := ctx.Err() != nil && len(signals) == 0 // it came before this
 	ctx = context.WithoutCancel(ctx)
 	for {
 		d := newDaemon(ctx, o)
+		if missed {
+			d.noteMissed()
+		}
 		err := d.live(ctx, o, signals)
 		if !errors.Is(err, errReexec) {
 			return err
@@ -38,7 +43,7 @@ func Run(ctx context.Context, o Options) error {
 func newDaemon(ctx context.Context, o Options) *Daemon {
 	d := &Daemon{
 		settings: o.Settings, version: o.Version, log: o.Log, watchdog: o.Environment.Watchdog, catalog: newCatalog(),
-		builds: supervisor.NewSlots(goruntime.NumCPU(), buildLease), nudged: make(chan struct{}, 1), lookAgain: make(chan struct{}, 1), pings: make(chan chan struct{}),
+		builds: supervisor.NewSlots(goruntime.NumCPU(), buildLease), nudged: make(chan struct{}, 1), lookAgain: make(chan struct{}, 1), pings: make(chan chan struct{}), missed: make(chan struct{}, 1),
 		askUnit: notify.AskUnit, askJob: notify.AskJob, program: o.Program, checkTimeout: checkTimeout, replace: make(chan os.FileInfo), locks: map[string]*records.DirLock{},
 	}
 	if o.Handover != nil {

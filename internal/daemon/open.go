@@ -26,53 +26,73 @@ import (
 
 type listener = net.Listener
 
-// open makes everything that the daemon consists of. Nothing of it touches a container yet.
+// open makes everything that the daemon consists of, and the control socket. Nothing of it touches a container yet.
 func (d *Daemon) open(o Options) (listener, error) {
-	s := d.settings
-	bootID, err := runtime.BootID()
+	if err := d.openRooms(o); err != nil {
+		return nil, err
+	}
+	gid, err := d.settings.SocketGID()
 	if err != nil {
 		return nil, err
 	}
-	d.bootID = bootID
-	if d.notifier, err = notify.New(o.Environment.Socket); err != nil {
-		return nil, err
-	}
 	if o.Handover != nil {
+		if f := o.Handover.takeListener(); f != nil {
+			l, err := control.Adopt(f, socketPath(d.settings), gid)
+			if err == nil {
+				return l, nil
+			}
+			d.log.Warn("the control socket of the program before cannot be used; there will be a new one", "error", err)
+		}
+	}
+	return control.Listen(d.ctx, socketPath(d.settings), gid)
+}
+
+func (d *Daemon) openRooms(o Options) (err error) {
+	s := d.settings
+	if d.bootID, err = runtime.BootID(); err != nil {
+		return err
+	}
+	if d.notifier, err = notify.New(o.Environment.Socket); err != nil {
+		return err
+	}
+	switch {
+	case o.adoptOnly: // nobody comes after it
+	case o.Handover != nil:
 		d.descriptors = notify.ResumeDescriptors(d.notifier, o.Handover.Descriptors, d.log)
 		o.Handover.Descriptors = nil
-	} else {
+	default:
 		d.descriptors = notify.NewDescriptors(d.notifier, o.Environment.Descriptors, d.log)
 	}
 	for _, dir := range []string{s.StateDir, s.RunDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("cannot make directory: %w", err)
+			return fmt.Errorf("cannot make directory: %w", err)
 		}
 		if d.locks[dir], err = lock(dir, o.Handover); err != nil {
 			delete(d.locks, dir)
-			return nil, err
+			return err
 		}
 	}
-	if err := d.forgetEarlierBoot(bootID); err != nil {
-		return nil, err
+	if err := d.forgetEarlierBoot(d.bootID); err != nil {
+		return err
 	}
 	if err := d.openRuntime(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.openMetrics(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.openStores(); err != nil {
-		return nil, err
+		return err
 	}
 	host, err := bundle.DetectHost()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d.builder, err = bundle.NewBuilder(bundle.BuilderConfig{
 		BundlesDir: bundlesDir(s), RunDir: s.RunDir, CgroupsPath: d.runtime.CgroupsPath, NetnsOf: d.netnsOf, Host: host, Log: d.log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.builder.Sweep(); err != nil {
 		d.log.Warn("cannot remove what interrupted builds left", "error", err)
@@ -89,23 +109,10 @@ func (d *Daemon) open(o Options) (listener, error) {
 	d.monitor = newMonitor(d.runtime, newNotifySockets(d.builder.NotifyDir, d.descriptors, d.log), healthDir(s), d.observeProbe, d.log)
 	d.supervisor = supervisor.New(supervisor.Config{
 		Monitor: d.monitor,
-		Runtime: d.runtime, Output: d.logs, Store: d.records, BootID: bootID, MaxStarts: starts, StartTimeout: s.StartTimeout,
-		OnEvent: d.onEvent,
+		Runtime: d.runtime, Output: d.logs, Store: d.records, BootID: d.bootID, MaxStarts: starts, StartTimeout: s.StartTimeout,
+		OnEvent: d.onEvent, AdoptOnly: o.adoptOnly,
 	})
-	gid, err := s.SocketGID()
-	if err != nil {
-		return nil, err
-	}
-	if o.Handover != nil {
-		if f := o.Handover.takeListener(); f != nil {
-			l, err := control.Adopt(f, socketPath(s), gid)
-			if err == nil {
-				return l, nil
-			}
-			d.log.Warn("the control socket of the program before cannot be used; there will be a new one", "error", err)
-		}
-	}
-	return control.Listen(d.ctx, socketPath(s), gid)
+	return nil
 }
 
 // lock locks a directory, with the lock of the program before if there was one.

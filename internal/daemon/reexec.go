@@ -104,7 +104,13 @@ func (d *Daemon) heedMissedSignal() {
 		return
 	}
 	d.log.Warn("systemd is about to "+unit.Job+" this service, and nobody heard of it", "unit", unit.Name)
-	if err := unix.Kill(os.Getpid(), unix.SIGTERM); err != nil {
-		d.log.Error("cannot signal this process", "error", err)
+	d.noteMissed()
+}
+
+// noteMissed has the main loop act as upon a SIGTERM, unless it does already.
+func (d *Daemon) noteMissed() {
+	select {
+	case d.missed <- struct{}{}:
+	default:
 	}
 }

@@ -150,7 +150,7 @@ func (d *Daemon) holdCalls() {
 func (d *Daemon) stop(signals <-chan os.Signal, why string, taken <-chan struct{}) error {
 	d.stopBuilding()
 	d.ready.Store(false)
-	d.log.Info("stopping all containers", "signal", why)
+	d.log.Info("stopping all containers", "why", why)
 	d.tell(d.notifier.Stopping("Stopping all containers"))
 	done := make(chan error, 1)
 	limit := d.supervisor.StopBound() + stopReserve
@@ -181,7 +181,12 @@ func (d *Daemon) stop(signals <-chan os.Signal, why string, taken <-chan struct{
 			line := statusLine{d: d, booted: true}
 			d.tell(d.notifier.Status("Stopping: " + line.text()))
 		case s := <-signals:
-			if s != unix.SIGHUP {
+			if s == unix.SIGHUP {
+				continue
+			}
+			again := d.signalled
+			d.signalled = true
+			if again {
 				d.log.Warn("told twice to stop: all containers are killed", "signal", s.String())
 				d.killAll(ctx)
 			}

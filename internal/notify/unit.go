@@ -45,6 +45,18 @@ func AskUnit(ctx context.Context) (Unit, error) {
 	})
 }
 
+// AskCaller asks systemd for the Name and the Job of the unit that has started this process, as its main one or by ExecStop= and
+// the like. It returns when ctx ends, whatever systemd does.
+func AskCaller(ctx context.Context) (Unit, error) {
+	return ask(ctx, func(conn *sddbus.Conn) (u Unit, err error) {
+		if u.Name, err = conn.GetUnitNameByPID(ctx, uint32(os.Getpid())); err != nil {
+			return Unit{}, err
+		}
+		u.Job, err = jobOf(ctx, conn, u.Name)
+		return u, err
+	})
+}
+
 // AskJob asks systemd for the Job of a unit that AskUnit has given, and nothing else: it is one question, for when there is little
 // time.
 func AskJob(ctx context.Context, unit string) (job string, err error) {
