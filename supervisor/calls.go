@@ -116,23 +116,30 @@ func withCause(ctx context.Context, err error) error {
 	return err
 }
 
-// removeCall takes away what is left of an instance.
-func removeCall(ctx context.Context, s *Supervisor, name string, gen uint64, b Bundle) result {
-	ev := &event{kind: evRemoved, gen: gen}
-	release, err := s.removes.Acquire(ctx)
-	if err != nil {
-		ev.err = err
-		return result{ev: ev}
+// lightCall waits until a call that is no start may begin, and gives it its time. release gives its place to the next one
+// and says whether the call was done; end comes when all that belongs to it is over.
+func (s *Supervisor) lightCall(ctx context.Context, timeout time.Duration) (call context.Context, release func(done bool), end func(), err error) {
+	if release, err = s.removes.Acquire(ctx); err != nil {
+		return nil, nil, nil, err
 	}
 	leave, err := s.calls.enter(ctx)
 	if err != nil {
 		release(false)
+		return nil, nil, nil, err
+	}
+	call, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the runtime took longer than %s", timeout))
+	return call, release, func() { cancel(); leave() }, nil
+}
+
+// removeCall takes away what is left of an instance.
+func removeCall(ctx context.Context, s *Supervisor, name string, gen uint64, b Bundle) result {
+	ev := &event{kind: evRemoved, gen: gen}
+	ctx, release, end, err := s.lightCall(ctx, s.cfg.RemoveTimeout)
+	if err != nil {
 		ev.err = err
 		return result{ev: ev}
 	}
-	defer leave()
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.RemoveTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.RemoveTimeout))
-	defer cancel()
+	defer end()
 	err = s.cfg.Runtime.Remove(ctx, name)
 	release(err == nil)
 	if err != nil {
@@ -150,20 +157,12 @@ func removeCall(ctx context.Context, s *Supervisor, name string, gen uint64, b B
 // findCall looks for an instance that an earlier daemon started.
 func findCall(ctx context.Context, s *Supervisor, name string, gen uint64, known *Identity) result {
 	ev := &event{kind: evLost, gen: gen}
-	release, err := s.removes.Acquire(ctx)
+	ctx, release, end, err := s.lightCall(ctx, s.cfg.FindTimeout)
 	if err != nil {
 		ev.err = err
 		return result{ev: ev}
 	}
-	leave, err := s.calls.enter(ctx)
-	if err != nil {
-		release(false)
-		ev.err = err
-		return result{ev: ev}
-	}
-	defer leave()
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.FindTimeout, fmt.Errorf("the runtime took longer than %s", s.cfg.FindTimeout))
-	defer cancel()
+	defer end()
 	proc, err := s.cfg.Runtime.Find(ctx, name, known)
 	release(err == nil || errors.Is(err, ErrNotFound))
 	switch {

@@ -32,7 +32,7 @@ func FuzzParse(f *testing.F) {
 		}
 		var d devices
 		d.blkio(b, func(d *Device) *uint64 { return &d.ReadBytes }, func(d *Device) *uint64 { return &d.WriteBytes })
-		flat(b, func(key []byte, n uint64) {})
+		flat(b, field{"nr_periods", new(uint64)})
 		c := CPU{}
 		c.setQuota(cpuMax(b))
 		if math.IsNaN(c.Limit) || math.IsInf(c.Limit, 0) {

@@ -36,17 +36,28 @@ func limit(b []byte) uint64 {
 	return n
 }
 
-// flat calls f for each line "key value" of a flat keyed file such as cpu.stat and memory.stat.
-func flat(b []byte, f func(key []byte, n uint64)) {
+// field says where the value of a key goes.
+type field struct {
+	key string
+	to  *uint64
+}
+
+// flat reads lines "key value" of a flat keyed file such as cpu.stat and memory.stat, and tells whether any of the fields was
+// there.
+func flat(b []byte, fields ...field) (found bool) {
 	for line := range bytes.Lines(b) {
-		key, value, found := bytes.Cut(line, []byte(" "))
-		if !found {
+		key, value, _ := bytes.Cut(line, []byte(" "))
+		n, ok := number(value)
+		if !ok {
 			continue
 		}
-		if n, ok := number(value); ok {
-			f(key, n)
+		for _, f := range fields {
+			if f.key == string(key) {
+				*f.to, found = n, true
+			}
 		}
 	}
+	return found
 }
 
 // cpuMax reads cpu.max: "50000 100000" or "max 100000", in microseconds. quota 0 is no limit.

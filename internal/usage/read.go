@@ -68,35 +68,14 @@ func (r *Reader) memoryV2(dir string) *Memory {
 		return nil
 	}
 	m := &Memory{Usage: current}
-	flat(r.file(dir, "memory.stat"), func(key []byte, n uint64) {
-		switch string(key) {
-		case "anon":
-			m.RSS = n
-		case "file":
-			m.Cache = n
-		case "file_mapped":
-			m.MappedFile = n
-		case "active_file":
-			m.activeFile = n
-		case "inactive_file":
-			m.inactiveFile = n
-		case "pgfault":
-			m.Faults = n
-		case "pgmajfault":
-			m.MajorFault = n
-		}
-	})
+	flat(r.file(dir, "memory.stat"),
+		field{"anon", &m.RSS}, field{"file", &m.Cache}, field{"file_mapped", &m.MappedFile},
+		field{"active_file", &m.activeFile}, field{"inactive_file", &m.inactiveFile},
+		field{"pgfault", &m.Faults}, field{"pgmajfault", &m.MajorFault})
 	m.Peak, _ = number(r.file(dir, "memory.peak"))
 	m.Limit = limit(r.file(dir, "memory.max"))
 	m.Swap, _ = number(r.file(dir, "memory.swap.current"))
-	flat(r.file(dir, "memory.events"), func(key []byte, n uint64) {
-		switch string(key) {
-		case "max":
-			m.LimitHits = n
-		case "oom_kill":
-			m.OOMKills = n
-		}
-	})
+	flat(r.file(dir, "memory.events"), field{"max", &m.LimitHits}, field{"oom_kill", &m.OOMKills})
 	m.WorkingSet = m.Usage - min(m.Usage, m.inactiveFile)
 	return m
 }
@@ -108,60 +87,27 @@ func (r *Reader) memoryV1(dir string) *Memory {
 		return nil
 	}
 	m := &Memory{Usage: current}
-	flat(r.file(dir, "memory.stat"), func(key []byte, n uint64) {
-		switch string(key) {
-		case "total_rss":
-			m.RSS = n
-		case "total_cache":
-			m.Cache = n
-		case "total_mapped_file":
-			m.MappedFile = n
-		case "total_swap":
-			m.Swap = n
-		case "total_active_file":
-			m.activeFile = n
-		case "total_inactive_file":
-			m.inactiveFile = n
-		case "total_pgfault":
-			m.Faults = n
-		case "total_pgmajfault":
-			m.MajorFault = n
-		}
-	})
+	flat(r.file(dir, "memory.stat"),
+		field{"total_rss", &m.RSS}, field{"total_cache", &m.Cache}, field{"total_mapped_file", &m.MappedFile}, field{"total_swap", &m.Swap},
+		field{"total_active_file", &m.activeFile}, field{"total_inactive_file", &m.inactiveFile},
+		field{"total_pgfault", &m.Faults}, field{"total_pgmajfault", &m.MajorFault})
 	m.Peak, _ = number(r.file(dir, "memory.max_usage_in_bytes"))
 	m.Limit = limit(r.file(dir, "memory.limit_in_bytes"))
 	m.LimitHits, _ = number(r.file(dir, "memory.failcnt"))
-	flat(r.file(dir, "memory.oom_control"), func(key []byte, n uint64) {
-		if string(key) == "oom_kill" {
-			m.OOMKills = n
-		}
-	})
+	flat(r.file(dir, "memory.oom_control"), field{"oom_kill", &m.OOMKills})
 	m.WorkingSet = m.Usage - min(m.Usage, m.inactiveFile)
 	return m
 }
 
 func (r *Reader) cpuV2(dir string) *CPU {
 	c := &CPU{}
-	found := false
-	flat(r.file(dir, "cpu.stat"), func(key []byte, n uint64) {
-		switch string(key) {
-		case "usage_usec":
-			c.UsageSeconds, found = seconds(n, 1e6), true
-		case "user_usec":
-			c.UserSeconds = seconds(n, 1e6)
-		case "system_usec":
-			c.SystemSeconds = seconds(n, 1e6)
-		case "nr_periods":
-			c.Periods = n
-		case "nr_throttled":
-			c.ThrottledPeriods = n
-		case "throttled_usec":
-			c.ThrottledSeconds = seconds(n, 1e6)
-		}
-	})
-	if !found {
+	var usage, user, system, throttled uint64
+	if !flat(r.file(dir, "cpu.stat"), field{"usage_usec", &usage}, field{"user_usec", &user}, field{"system_usec", &system},
+		field{"nr_periods", &c.Periods}, field{"nr_throttled", &c.ThrottledPeriods}, field{"throttled_usec", &throttled}) {
 		return nil
 	}
+	c.UsageSeconds, c.UserSeconds, c.SystemSeconds = seconds(usage, 1e6), seconds(user, 1e6), seconds(system, 1e6)
+	c.ThrottledSeconds = seconds(throttled, 1e6)
 	c.setQuota(cpuMax(r.file(dir, "cpu.max")))
 	return c
 }
@@ -172,25 +118,12 @@ func (r *Reader) cpuV1(acct, cpu string) *CPU {
 	if !ok {
 		return nil
 	}
+	var user, system, throttled uint64
 	c := &CPU{UsageSeconds: seconds(usage, 1e9)}
-	flat(r.file(acct, "cpuacct.stat"), func(key []byte, n uint64) { // in USER_HZ, which is 100 on all that Go runs on
-		switch string(key) {
-		case "user":
-			c.UserSeconds = seconds(n, 100)
-		case "system":
-			c.SystemSeconds = seconds(n, 100)
-		}
-	})
-	flat(r.file(cpu, "cpu.stat"), func(key []byte, n uint64) {
-		switch string(key) {
-		case "nr_periods":
-			c.Periods = n
-		case "nr_throttled":
-			c.ThrottledPeriods = n
-		case "throttled_time":
-			c.ThrottledSeconds = seconds(n, 1e9)
-		}
-	})
+	flat(r.file(acct, "cpuacct.stat"), field{"user", &user}, field{"system", &system})
+	c.UserSeconds, c.SystemSeconds = seconds(user, 100), seconds(system, 100) // USER_HZ is 100 on all that Go runs on
+	flat(r.file(cpu, "cpu.stat"), field{"nr_periods", &c.Periods}, field{"nr_throttled", &c.ThrottledPeriods}, field{"throttled_time", &throttled})
+	c.ThrottledSeconds = seconds(throttled, 1e9)
 	quota, _ := number(r.file(cpu, "cpu.cfs_quota_us")) // -1 is no limit
 	period, _ := number(r.file(cpu, "cpu.cfs_period_us"))
 	c.setQuota(quota, period)
