@@ -62,6 +62,9 @@ func checkReset(m *sdMachine, was beforeReset) {
 	m.waitRunning("web", "db", "halted", "once")
 	all, err := m.list()
 	check(m, err)
+	if x := all["web"].LastExit; x == nil || x.Reason != "unknown" || x.Code != -1 || x.Signal != "" {
+		m.Errorf("web ended with the machine, and not: %s", x)
+	}
 	for name, c := range all {
 		switch name {
 		case "off", "never":

@@ -182,6 +182,41 @@ func TestExitedAndFailedStaySo(t *testing.T) {
 	})
 }
 
+// How an instance ended that went with the machine nobody knows, and it is told so; what ended before stays as it was.
+func TestEndedWithTheMachine(t *testing.T) {
+	world(t, func(t *testing.T, h *house) {
+		ran, stopped := h.spec("ran"), h.spec("stopped")
+		for _, s := range []*Spec{ran, stopped} {
+			h.add(t, s)
+		}
+		after(time.Second)
+		if err := h.Stop(t.Context(), "stopped"); err != nil {
+			t.Fatal(err)
+		}
+		at := h.want(t, "stopped", StateStopped).LastExit.At
+		h.Close()
+		h.rt.there["ran"].end(exited(0))
+		h.rt.set(func() { clear(h.rt.there) })
+		after(time.Hour)
+		ran.Enabled, stopped.Enabled = false, false // so that it is seen what is known before the next start
+		for range 2 {                               // of the second daemon, too
+			h.open("next boot")
+			for _, s := range []*Spec{ran, stopped} {
+				h.add(t, s)
+			}
+			after(time.Second)
+			if x := h.want(t, "ran", StateStopped).LastExit; x == nil || x.Reason != ReasonUnknown || x.Code != -1 || x.Signal != "" || x.At.Before(at.Add(time.Hour)) {
+				t.Errorf("ran: %+v", x)
+			}
+			if x := h.want(t, "stopped", StateStopped).LastExit; x == nil || x.Reason != ReasonStopped || !x.At.Equal(at) {
+				t.Errorf("stopped: %+v", x)
+			}
+			h.Close()
+		}
+		h.open("next boot")
+	})
+}
+
 // A start by hand of a disabled container goes on when the daemon ends during it.
 func TestStartInFlightGoesOnInTheNextDaemon(t *testing.T) {
 	world(t, func(t *testing.T, h *house) {

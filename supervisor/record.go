@@ -122,6 +122,9 @@ func (c *container) restore(r Record, now time.Time) {
 	c.record.latest, c.record.saved = r, r
 	plan := lostPlan{state: StateStopped}
 	if r.BootID != c.sup.cfg.BootID {
+		if r.Instance != nil { // it ended with the machine, and nobody can tell how, nor when
+			m.lastExit = exitOf(ReasonUnknown, ExitStatus{}, now)
+		}
 		if c.enabled() && !c.sup.cfg.AdoptOnly {
 			plan.state = StateStarting
 		}

@@ -112,7 +112,7 @@ func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) e
 	c.takeSpec(spec)
 	c.restore(record, time.Now())
 	c.stands.Store(&standing{presence: present, state: StateStarting, unknown: true, coming: true})
-	c.publishAs(Snapshot{Name: spec.Name, Enabled: c.enabled(), State: StateStarting, Health: HealthNone, LastExit: record.LastExit, Bundle: spec.Bundle.Path()})
+	c.publishAs(Snapshot{Name: spec.Name, Enabled: c.enabled(), State: StateStarting, Health: HealthNone, LastExit: c.m.lastExit, Bundle: spec.Bundle.Path()})
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +133,7 @@ func (s *Supervisor) Add(ctx context.Context, spec *Spec, installed Installed) e
 	if err != nil {
 		c.emitError(c.warning)
 	}
-	if i := record.Instance; i != nil && i.BootID != s.cfg.BootID {
+	if record.Instance != nil && record.BootID != s.cfg.BootID {
 		c.emit(Event{Type: EventLost, Why: "it ended with the machine"})
 	}
 	s.spawn(c.loop)
