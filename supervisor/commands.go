@@ -200,6 +200,10 @@ func (a applyCommand) do(c *container) {
 		return
 	}
 	c.refused = ""
+	if c.removal && c.order.held != nil { // it was not even told to end
+		c.removal = false
+		c.dropHeld()
+	}
 	if c.removal { // it is back before it was gone
 		c.removal = false
 		c.takeSpec(a.spec)

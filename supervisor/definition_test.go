@@ -98,6 +98,52 @@ func TestStartAndReturnDuringRemoval(t *testing.T) {
 	})
 }
 
+// Those that are removed together end in their order, whoever is told first. One that is back while it waits for the others runs on.
+func TestRemovedTogether(t *testing.T) {
+	world(t, func(t *testing.T, h *house) {
+		h.runStack(t)
+		h.rt.set(func() { h.rt.stubborn = true }) // each takes its 10 s
+		h.wrote()
+		names := []string{"db", "migration", "app", "proxy"}
+		var gone []<-chan error
+		for _, name := range names {
+			gone = append(gone, begin(func() error { return h.Remove(t.Context(), name, names...) }))
+			synctest.Wait()
+		}
+		for i, done := range gone {
+			if err := <-done; err != nil {
+				t.Errorf("%s: %v", names[i], err)
+			}
+		}
+		if got := h.wrote(); got != "-proxy -app -db" {
+			t.Error(got)
+		}
+		h.states(t, "")
+
+		h.add(t, h.spec("db"))
+		h.add(t, h.ordered("app", requires("db")))
+		after(time.Second)
+		h.wrote()
+		back := begin(func() error { return h.Remove(t.Context(), "db", "app", "db") })
+		gone = []<-chan error{begin(func() error { return h.Remove(t.Context(), "app", "app", "db") })}
+		after(time.Second)
+		if out, err := h.Apply(t.Context(), h.spec("db")); err != nil || out != OutcomeUnchanged {
+			t.Error(out, err)
+		}
+		if err := <-back; err == nil {
+			t.Error("remove of what came back: no error")
+		}
+		if err := <-gone[0]; err != nil {
+			t.Error(err)
+		}
+		after(time.Minute)
+		if got := h.wrote(); got != "-app" {
+			t.Error(got)
+		}
+		h.want(t, "db", StateRunning)
+	})
+}
+
 // Limits: brought in line after a start with older ones and after adoption, once; a runtime that fails is not asked again,
 // and one that hangs holds up nothing.
 func TestLimitsAreBroughtInLine(t *testing.T) {

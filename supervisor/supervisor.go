@@ -195,14 +195,17 @@ func (s *Supervisor) Refuse(ctx context.Context, name, text string) error {
 	return err
 }
 
-// Remove ends a container for good and forgets it. It waits until it is gone.
-func (s *Supervisor) Remove(ctx context.Context, name string) error {
+// Remove ends a container for good and forgets it. It waits until it is gone. Those of with that name it end before, each by a
+// Remove of its own that is about to come.
+func (s *Supervisor) Remove(ctx context.Context, name string, with ...string) error {
 	c, err := s.lookup(name)
 	if err != nil {
 		return err
 	}
+	g := s.Graph()
+	first, patience := s.before(name, with, g, s.patience(g))
 	if err := s.ask(ctx, name, func(reply chan<- error) command {
-		return downCommand{kind: evStop, removal: true, reply: reply}
+		return downCommand{kind: evStop, removal: true, first: first, patience: patience, reply: reply}
 	}); err != nil {
 		return err
 	}

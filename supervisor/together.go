@@ -239,6 +239,17 @@ func (s *Supervisor) Shutdown(ctx context.Context) error {
 	return errors.Join(out...)
 }
 
+// before are those of some names that end before another one, and how long that takes at most.
+func (s *Supervisor) before(name string, members []string, g Graph, patience map[string]time.Duration) (first []string, longest time.Duration) {
+	for _, other := range g.After(name) {
+		if slices.Contains(members, other) {
+			first = append(first, other)
+			longest = max(longest, patience[other])
+		}
+	}
+	return first, longest
+}
+
 // inOrder tells containers to go down, each after those of them that name it, and returns the answers of those that are
 // waited for.
 func (s *Supervisor) inOrder(ctx context.Context, g Graph, members []string, tell func(member string, first []string, patience time.Duration, reply chan<- error) command, wait func(string) bool) map[string]error {
@@ -252,14 +263,7 @@ func (s *Supervisor) inOrder(ctx context.Context, g Graph, members []string, tel
 			if !slices.Contains(members, member) {
 				continue
 			}
-			var first []string
-			var before time.Duration
-			for _, other := range g.After(member) {
-				if slices.Contains(members, other) {
-					first = append(first, other)
-					before = max(before, patience[other])
-				}
-			}
+			first, before := s.before(member, members, g, patience)
 			reply := make(chan error, 1)
 			c, err := s.send(all, member, tell(member, first, before, reply))
 			if err != nil {

@@ -64,7 +64,7 @@ func (c *container) settle() (gone bool) {
 	}
 	clear(c.waiters[len(kept):])
 	c.waiters = kept
-	return c.removal && down && !m.dirty && !c.record.saving
+	return c.removal && c.order.held == nil && down && !m.dirty && !c.record.saving
 }
 
 // noteSettled notes when the outcome of the first start is known.

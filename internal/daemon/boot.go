@@ -136,13 +136,13 @@ func (d *Daemon) removeOrphans(ctx context.Context, loaded []config.Loaded) {
 	for _, l := range loaded {
 		has[l.Name] = true
 	}
-	var wg sync.WaitGroup
-	for _, name := range d.leftNames() {
-		if has[name] {
-			continue
-		}
+	var wg, found sync.WaitGroup
+	names := slices.DeleteFunc(d.leftNames(), func(name string) bool { return has[name] })
+	found.Add(len(names))
+	for _, name := range names {
 		wg.Go(func() {
-			if err := d.removeOrphan(ctx, name); err != nil {
+			others := func() []string { found.Done(); found.Wait(); return names }
+			if err := d.removeOrphan(ctx, name, sync.OnceValue(others)); err != nil {
 				d.log.Error("cannot remove a container without a definition", "container", name, "error", err)
 				return
 			}
@@ -152,8 +152,10 @@ func (d *Daemon) removeOrphans(ctx context.Context, loaded []config.Loaded) {
 	wg.Wait()
 }
 
-// removeOrphan ends a container the way its last definition says, if there is one.
-func (d *Daemon) removeOrphan(ctx context.Context, name string) error {
+// removeOrphan ends a container the way its last definition says, if there is one. others is called once it is known whether it
+// runs, and returns with whom it is removed when that is known of them, too.
+func (d *Daemon) removeOrphan(ctx context.Context, name string, others func() []string) error {
+	defer others()
 	l := config.Loaded{Name: name, File: d.definitionFile(name), Err: errGone}
 	e, err := d.catalog.take(ctx, name, l.File)
 	if err != nil {
@@ -171,8 +173,10 @@ func (d *Daemon) removeOrphan(ctx context.Context, name string) error {
 		if err := d.records.Delete(name); err != nil {
 			return err
 		}
+	} else if err := d.supervisor.Found(ctx, name); err != nil {
+		d.log.Warn("a container without a definition may end out of order", "container", name, "error", err)
 	}
-	if change := d.remove(ctx, e); change.Error != "" {
+	if change := d.remove(ctx, e, others()); change.Error != "" {
 		return fmt.Errorf("%s", change.Error)
 	}
 	return nil

@@ -88,28 +88,56 @@ func (s *survey) judge(l config.Loaded) config.Loaded {
 // reread reads a file again and judges it.
 func (s *survey) reread(l config.Loaded) config.Loaded { return s.judge(reread(&s.d.loader, l)) }
 
-// needed says who keeps a container from being removed whose file is gone: it still runs, and requires it.
-func (s *survey) needed(e *entry) error {
-	if _, _, _, _, supervised := e.view(); !supervised {
-		return nil
-	}
-	name := e.name
-	var by []string
+// leaving are the names of containers that this look is about, whose file is gone and that nobody needs who stays. needed has the others of which the
+// file is gone, each with the names of those who stay, because of a file or because they are needed themselves, and need it.
+func (s *survey) leaving() (leaving []string, needed map[string][]string) {
+	needs, gone := map[string][]string{}, map[string]bool{}
+	var open []string // who stays, and was not asked yet whom he needs
 	for _, e := range s.d.catalog.all() {
 		_, def, _, _, supervised := e.view()
-		l := s.loaded[e.name]
-		if !supervised || errors.Is(l.Err, errGone) || !slices.Contains(def.Order.Needs(), name) {
+		if !supervised {
 			continue
 		}
-		if l.Definition != nil && !slices.Contains(l.Definition.Order.Needs(), name) && len(s.faults[e.name]) == 0 {
-			continue // not any more
+		l := s.loaded[e.name]
+		gone[e.name] = errors.Is(l.Err, errGone)
+		if !gone[e.name] {
+			open = append(open, e.name)
 		}
-		by = append(by, e.name)
+		for _, name := range def.Order.Needs() {
+			if l.Definition == nil || slices.Contains(l.Definition.Order.Needs(), name) || len(s.faults[e.name]) > 0 { // else not any more
+				needs[e.name] = append(needs[e.name], name)
+			}
+		}
 	}
-	if len(by) == 0 {
-		return nil
+	needed = map[string][]string{}
+	for len(open) > 0 {
+		at := open[0]
+		open = open[1:]
+		for _, name := range needs[at] {
+			if !gone[name] {
+				continue
+			}
+			if needed[name] == nil {
+				open = append(open, name)
+			}
+			needed[name] = append(needed[name], at)
+		}
 	}
-	return fmt.Errorf("its definition is gone, but %s needs it: it is left as it is until that changes", strings.Join(by, " and "))
+	for name, is := range gone {
+		if is && needed[name] == nil && (len(s.only) == 0 || slices.Contains(s.only, name)) {
+			leaving = append(leaving, name)
+		}
+	}
+	return leaving, needed
+}
+
+// needed says who keeps a container from being removed whose file is gone, and with whom it is removed if that is nobody.
+func (s *survey) needed(e *entry) (with []string, err error) {
+	with, needed := s.leaving()
+	if by := needed[e.name]; len(by) > 0 {
+		return nil, fmt.Errorf("its definition is gone, but %s needs it: it is left as it is until that changes", strings.Join(by, " and "))
+	}
+	return with, nil
 }
 
 // note remembers a definition that closed a cycle with what was in effect: another one may just be about to be applied

@@ -276,10 +276,11 @@ func settingsChanges(a, b *config.Definition) []string {
 // reconcile brings one container in line with its file. It is called in the entry's turn.
 func (d *Daemon) reconcile(ctx context.Context, e *entry, l config.Loaded, s *survey) control.Change {
 	if errors.Is(l.Err, errGone) {
-		if err := s.needed(e); err != nil {
+		with, err := s.needed(e)
+		if err != nil {
 			return d.refuse(ctx, e, l.File, err, nil)
 		}
-		return d.remove(ctx, e)
+		return d.remove(ctx, e, with)
 	}
 	if l.Err != nil {
 		return d.refuse(ctx, e, l.File, l.Err, nil)
@@ -376,12 +377,12 @@ func (d *Daemon) refuse(ctx context.Context, e *entry, file string, err error, i
 	return change
 }
 
-// remove ends a container whose file is gone, and forgets it.
-func (d *Daemon) remove(ctx context.Context, e *entry) control.Change {
+// remove ends a container whose file is gone, and forgets it. Others are removed with it, those that need it before.
+func (d *Daemon) remove(ctx context.Context, e *entry, with []string) control.Change {
 	change := control.Change{Name: e.name, Action: control.ActionRemoved, Why: []string{"its definition is gone"}}
 	_, _, _, _, supervised := e.view()
 	if supervised {
-		if err := d.supervisor.Remove(ctx, e.name); err != nil && !errors.Is(err, supervisor.ErrNoContainer) {
+		if err := d.supervisor.Remove(ctx, e.name, with...); err != nil && !errors.Is(err, supervisor.ErrNoContainer) {
 			change.Error = fmt.Sprintf("cannot stop it: %v", err)
 			return change
 		}
@@ -412,7 +413,7 @@ func (d *Daemon) foresee(ctx context.Context, e *entry, l config.Loaded, s *surv
 	_, _, b, _, supervised := e.view()
 	change := control.Change{Name: e.name}
 	if errors.Is(l.Err, errGone) {
-		if err := s.needed(e); err != nil {
+		if _, err := s.needed(e); err != nil {
 			change.Action, change.Error = control.ActionRefused, err.Error()
 			return change
 		}
