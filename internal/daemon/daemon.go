@@ -157,52 +157,6 @@ func (d *Daemon) run(ctx context.Context, listener listener, signals <-chan os.S
 	return d.finish(ctx, err)
 }
 
-// finish ends everything but the history. What err says has ended the loop, as loop has it.
-func (d *Daemon) finish(ctx context.Context, err error) error {
-	if err != nil {
-		// What the daemon stumbles over is no reason to end a container: the next one takes them over.
-		d.cancel()
-		d.supervisor.Close()
-	}
-	d.cancel()
-	d.waitForWork()
-	d.supervisor.Close()
-	d.monitor.Close()
-	why := "its containers were stopped"
-	switch {
-	case errors.Is(err, errLeave):
-		d.closeLogs()
-		why, err = err.Error(), nil
-	case errors.Is(err, errReexec):
-		d.closeLogs()
-		d.noteEnd(err.Error(), nil)
-		return err
-	case err == nil:
-		d.settleLogs(ctx)
-		d.closeLogs()
-		err = d.tidy(ctx)
-	default:
-		d.closeLogs()
-	}
-	if err != nil {
-		why = ""
-	}
-	d.noteEnd(why, err)
-	return err
-}
-
-// waitForWork waits for what the daemon has begun, but not for ever: a read of a dead network file system cannot be cut
-// short, and all containers are taken care of.
-func (d *Daemon) waitForWork() {
-	done := make(chan struct{})
-	go func() { d.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(workTimeout):
-		d.log.Warn("some work on definitions hangs; the daemon ends without it")
-	}
-}
-
 // memoryDelay is how long after something has happened the memory that it took is given back. Go itself would keep what a
 // hundred starts at once took until it needs it, which may be never.
 const memoryDelay = 20 * time.Second
