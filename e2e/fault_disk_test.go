@@ -158,6 +158,42 @@ func TestStartOnAFullDisk(t *testing.T) {
 	n.stop()
 }
 
+// A daemon that is started with a full run directory, as it may be after a boot, says what is the matter, and runs everything
+// once there is space.
+func TestStartWithAFullRunDir(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.run = memoryDisk(n, "1m")
+	n.socket = filepath.Join(n.run, "control.sock")
+	n.define("web", "command: [idle]\nstop: {timeout: 1s}\nrestart: {policy: always, delay: 1s, maxDelay: 1s}\n")
+	troubles["Full"].begin(n, n.run)
+	d := n.start()
+	n.waitFor("web", "cannot be started, for want of space", func(c container) bool { return strings.Contains(c.Error, syscall.ENOSPC.Error()) })
+	if !strings.Contains(n.log(), "the run directory cannot be written") {
+		t.Errorf("the daemon does not say what is the matter:\n%s", n.log())
+	}
+	troubles["Full"].end(n, n.run)
+	web := n.waitFor("web", "runs", func(c container) bool { return c.State == "running" && c.Error == "" })
+	boot := strings.TrimSpace(readFile(t, "/proc/sys/kernel/random/boot_id"))
+	eventually(t, patience, "the boot is noted", func() error {
+		text, err := os.ReadFile(filepath.Join(n.run, "boot-id"))
+		if err != nil || !strings.HasPrefix(string(text), boot+" ") {
+			return fmt.Errorf("there is %q: %w", text, errors.Join(err, errors.New("that is not this boot")))
+		}
+		return nil
+	})
+	if !d.running() {
+		t.Error("the daemon has ended")
+	}
+	waitRecorded(n, web)
+	n.kill()
+	n.start()
+	if c := n.waitState("web", "running"); c.Pid != web.Pid {
+		t.Errorf("it was %s; after the daemon's restart it is %s", web.brief(), c.brief())
+	}
+	n.stop()
+}
+
 // wholeFiles fails the test if anything in a state directory stays half-written or left over.
 func wholeFiles(n *node, dir string) {
 	n.Helper()

@@ -49,7 +49,8 @@ func TestForgetEarlierBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := d.forgetEarlierBoot(step.boot); err != nil {
+		d.bootID = step.boot
+		if err := d.forgetEarlierBoot(); err != nil {
 			t.Fatal(err)
 		}
 		for _, file := range []string{secret, state} {

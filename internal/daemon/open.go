@@ -72,7 +72,7 @@ func (d *Daemon) openRooms(o Options) (err error) {
 			return err
 		}
 	}
-	if err := d.forgetEarlierBoot(d.bootID); err != nil {
+	if err := d.forgetEarlierBoot(); err != nil {
 		return err
 	}
 	if err := d.openRuntime(); err != nil {
@@ -170,9 +170,9 @@ func (d *Daemon) openStores() (err error) {
 
 // forgetEarlierBoot clears what a run directory that is not on a tmpfs kept of before a reboot: pids that mean nothing
 // now, and copies of secrets. Where nobody can tell which boot it is of, nothing is cleared: containers may run.
-func (d *Daemon) forgetEarlierBoot(bootID string) error {
+func (d *Daemon) forgetEarlierBoot() error {
 	s := d.settings
-	file := filepath.Join(s.RunDir, "boot-id")
+	file := bootFile(s)
 	before, err := records.LoadBoot(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -180,17 +180,44 @@ func (d *Daemon) forgetEarlierBoot(bootID string) error {
 		d.log.Warn("what is in the run directory is taken to be of this boot", "error", err)
 	case err != nil:
 		return err
-	case before == bootID:
+	case before == d.bootID:
 		return nil
 	default:
-		for _, dir := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), outputDir(s)} {
-			if err := os.RemoveAll(dir); err != nil {
+		// The file last: should the new one not be written, the next daemon must not clear what is of this boot.
+		for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), outputDir(s), file} {
+			if err := os.RemoveAll(path); err != nil {
 				return fmt.Errorf("cannot clear the run directory of an earlier boot: %w", err)
 			}
 		}
 	}
-	return records.SaveBoot(file, bootID)
+	if err := records.SaveBoot(file, d.bootID); err != nil {
+		d.log.Error("the run directory cannot be written; containers that run go on, and others may not start", "error", err)
+		d.spawn(func() { d.saveBootLater(file) })
+	}
+	return nil
 }
+
+// saveBootAgain is how often it is tried again to note the boot.
+const saveBootAgain = 5 * time.Second
+
+// saveBootLater notes the boot as soon as that is possible.
+func (d *Daemon) saveBootLater(file string) {
+	again := time.NewTicker(saveBootAgain)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+			if records.SaveBoot(file, d.bootID) == nil {
+				d.log.Info("the run directory can be written again")
+				return
+			}
+		case <-d.building.Done():
+			return
+		}
+	}
+}
+
+func bootFile(s config.Settings) string { return filepath.Join(s.RunDir, "boot-id") }
 
 // netnsOf gives the network namespace of a running container.
 func (d *Daemon) netnsOf(name string) (string, error) {
@@ -267,7 +294,7 @@ func (d *Daemon) tidy(ctx context.Context) error {
 		return fmt.Errorf("cannot clean up: %w", err)
 	}
 	errs := []error{d.runtime.RemoveCgroupParent()}
-	for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), outputDir(s), filepath.Join(s.RunDir, "boot-id")} {
+	for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), outputDir(s), bootFile(s)} {
 		errs = append(errs, os.RemoveAll(path))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -70,13 +70,21 @@ func stopLeft(ctx context.Context, o Options, ask func(context.Context) (notify.
 
 // daemonLives tells whether a daemon has the state, by the lock's word. A lock may outlive its daemon for a moment.
 func daemonLives(s config.Settings) bool {
-	lock, err := records.Lock(s.StateDir, 0)
-	if err == nil {
-		_ = lock.Close() // it is taken again
-		return false
+	for _, patience := range []time.Duration{0, lockPatience} {
+		lock, err := records.Lock(s.StateDir, patience)
+		if err == nil {
+			_ = lock.Close() // it is taken again
+			return false
+		}
+		locked, is := errors.AsType[*records.LockedError](err)
+		if !is {
+			return false // whoever goes on finds the same
+		}
+		if locked.Pid > 0 && unix.Kill(locked.Pid, 0) == nil {
+			return true
+		}
 	}
-	locked, is := errors.AsType[*records.LockedError](err)
-	return is && locked.Pid > 0 && unix.Kill(locked.Pid, 0) == nil
+	return true // of a daemon that had no space for its pid
 }
 
 // findPatience is for finding out what runs before anything is ended: what is not found by then ends out of order.
