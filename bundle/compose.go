@@ -24,7 +24,7 @@ type composed struct {
 }
 
 // compose turns options into a spec. rootfs is root.path; env has the effective variables of files and options.
-func (b *Builder) compose(o Options, env map[string]string, who account, rootfs string) (*composed, error) {
+func (b *Builder) compose(o Options, env map[string]string, who Account, rootfs string) (*composed, error) {
 	taken := map[string]string{}
 	c := &composed{record: record{HostNetwork: o.Network.Mode == NetworkHost}}
 	r := &c.record
@@ -131,7 +131,7 @@ func (b *Builder) network(o Options, r *record) (specs.LinuxNamespace, error) {
 	return ns, nil
 }
 
-func (b *Builder) process(o Options, env map[string]string, who account, hostname string) (*specs.Process, error) {
+func (b *Builder) process(o Options, env map[string]string, who Account, hostname string) (*specs.Process, error) {
 	if len(o.Command) == 0 {
 		return nil, errors.New("command: missing")
 	}
@@ -146,11 +146,11 @@ func (b *Builder) process(o Options, env map[string]string, who account, hostnam
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]string{"PATH": defaultPath, "HOME": who.home, "HOSTNAME": hostname}
+	all := map[string]string{"PATH": defaultPath, "HOME": who.Home, "HOSTNAME": hostname}
 	maps.Copy(all, env)
 	maps.Copy(all, o.Notify.variables())
 	p := &specs.Process{
-		User: who.user,
+		User: who.User,
 		Args: o.Command,
 		Cwd:  cwd,
 		Capabilities: &specs.LinuxCapabilities{

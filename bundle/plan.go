@@ -96,7 +96,7 @@ func (b *Builder) planDefinition(ctx context.Context, p *Plan) error {
 	if err := p.readEnv(); err != nil {
 		return err
 	}
-	who := account{home: "/"}
+	who := Account{Home: "/"}
 	lookIn := ""
 	if o.Rootfs != "" {
 		rootfs, err := realDir("rootfs", o.Rootfs)
@@ -123,7 +123,7 @@ func (b *Builder) planDefinition(ctx context.Context, p *Plan) error {
 	// The users of an archive that was not unpacked yet are known when it is built.
 	if lookIn != "" {
 		var err error
-		if who, err = lookupUser(lookIn, o.User); err != nil {
+		if who, err = LookupUser(lookIn, o.User); err != nil {
 			return err
 		}
 	}

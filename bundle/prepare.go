@@ -145,7 +145,7 @@ func (x *build) compose(ctx context.Context, keep bool) (c *composed, config []b
 			return nil, nil, err
 		}
 	}
-	who, err := lookupUser(lookIn, p.options.User)
+	who, err := LookupUser(lookIn, p.options.User)
 	if err != nil {
 		return nil, nil, err
 	}

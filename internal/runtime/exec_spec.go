@@ -9,6 +9,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/runcsup/runcsup/bundle"
 	"github.com/runcsup/runcsup/supervisor"
 )
 
@@ -51,11 +52,13 @@ func (r *Runtime) execSpec(id string, req ExecRequest) (*specs.Process, error) {
 		if !ok {
 			return nil, fmt.Errorf("cannot look up user %q: %w", req.User, supervisor.ErrNotFound)
 		}
-		umask := p.User.Umask
-		if p.User, err = lookupUser(init, req.User); err != nil {
+		// With the passwd and group that the container sees, mounts included.
+		who, err := bundle.LookupUser(fmt.Sprintf("/proc/%d/root", init), req.User)
+		if err != nil {
 			return nil, err
 		}
-		p.User.Umask = umask
+		who.User.Umask = p.User.Umask
+		p.User = who.User
 	}
 	return p, nil
 }

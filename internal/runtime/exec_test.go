@@ -191,7 +191,7 @@ func TestExecErrors(t *testing.T) {
 			{req: ExecRequest{}, text: "no command given"},
 			{req: ExecRequest{Args: []string{"pwd"}, Dir: "/nope"}, text: "/nope"},
 			{req: ExecRequest{Args: []string{"pwd"}, Dir: "tmp"}, text: `working directory "tmp" is not an absolute path`},
-			{req: ExecRequest{Args: []string{"id"}, User: "nobody"}, text: `user "nobody"`},
+			{req: ExecRequest{Args: []string{"id"}, User: "nobody"}, text: `user: "nobody": `},
 			{req: ExecRequest{Args: []string{"id"}, Env: []string{"=secret"}}, text: "not of the form KEY=VALUE"},
 		} {
 			got, err := r.Exec(soon(t), "box", tt.req, 1000)
