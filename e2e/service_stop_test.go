@@ -64,8 +64,12 @@ func TestStopWithoutADaemon(t *testing.T) {
 	m.must("systemctl", "restart", "runcsup")
 	m.sameInstances(first, m.waitRunning("db", "web"))
 	crash()
+	// Perhaps the reason why it cannot be started any more.
+	m.must("cp", "/etc/runcsup/runcsup.yaml", "/root/runcsup.yaml")
+	m.write("/etc/runcsup/runcsup.yaml", "runtme: crun\n")
 	m.must("systemctl", "stop", "runcsup")
 	m.endedInOrder(first)
+	m.must("cp", "/root/runcsup.yaml", "/etc/runcsup/runcsup.yaml")
 
 	// Started again, and told to go on by itself after a crash.
 	m.must("rm", "-r", "/run/systemd/system/runcsup.service.d")

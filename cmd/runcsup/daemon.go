@@ -21,6 +21,7 @@ type daemonOptions struct {
 	config     string
 	checkState bool
 	stopLeft   bool
+	asGood     bool // the settings file may have mistakes
 
 	containers, stateDir, runDir, logDir                        string
 	runtime, cgroupManager, socketGroup, readyWhen, onTerminate string
@@ -99,6 +100,11 @@ func runDaemon(ctx context.Context, p *program, o daemonOptions, flags *pflag.Fl
 		return err
 	}
 	settings, err := o.settings(flags)
+	faults, faulty := errors.AsType[config.Errors](err)
+	if o.stopLeft && faulty {
+		o.asGood = true
+		settings, err = o.settings(flags)
+	}
 	if err != nil {
 		return err
 	}
@@ -110,6 +116,9 @@ func runDaemon(ctx context.Context, p *program, o daemonOptions, flags *pflag.Fl
 		Settings: settings, Environment: env, Handover: handover, Program: this, Version: thisVersion(), Log: newLogger(p, settings),
 	}
 	if o.stopLeft {
+		if faulty {
+			options.Faults = faults.Summary()
+		}
 		return daemon.StopLeft(ctx, options)
 	}
 	return daemon.Run(ctx, options)
@@ -118,6 +127,9 @@ func runDaemon(ctx context.Context, p *program, o daemonOptions, flags *pflag.Fl
 // settings are those of the file with what the command line says instead.
 func (o daemonOptions) settings(flags *pflag.FlagSet) (config.Settings, error) {
 	s, err := config.LoadSettings(o.config, flags.Changed("config"))
+	if o.asGood {
+		s, err = config.LoadGoodSettings(o.config), nil
+	}
 	if err != nil {
 		return s, err
 	}

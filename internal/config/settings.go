@@ -188,8 +188,30 @@ func LoadSettings(path string, mustExist bool) (Settings, error) {
 	return ParseSettings(path, src)
 }
 
+// LoadGoodSettings returns what of a file with mistakes is good, and defaults for the rest: for who must not fail because of a typo.
+func LoadGoodSettings(path string) Settings {
+	src, err := readFile(path)
+	if err != nil {
+		return DefaultSettings()
+	}
+	s, err := parseSettings(path, src)
+	if err != nil && s.Validate() != nil { // not only unknown keys and values that cannot be read
+		return DefaultSettings()
+	}
+	return s
+}
+
 // ParseSettings is LoadSettings of a file that was read already.
 func ParseSettings(file string, src []byte) (Settings, error) {
+	s, err := parseSettings(file, src)
+	if err != nil {
+		return Settings{}, err
+	}
+	return s, nil
+}
+
+// parseSettings returns what could be read also with an error.
+func parseSettings(file string, src []byte) (Settings, error) {
 	s := DefaultSettings()
 	p := &problems{file: file}
 	root := p.parseSource(src)
@@ -209,10 +231,7 @@ func ParseSettings(file string, src []byte) (Settings, error) {
 			p.at(at.line, at.column, "", problem.msg)
 		}
 	}
-	if err := p.err(); err != nil {
-		return Settings{}, err
-	}
-	return s, nil
+	return s, p.err()
 }
 
 // Validate checks settings that did not come from a file alone: after flags changed them.

@@ -80,6 +80,34 @@ func TestLoadSettings(t *testing.T) {
 	}
 }
 
+// Of a file with mistakes what is good counts, unless that would be a mixture that cannot be.
+func TestLoadGoodSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "runcsup.yaml")
+	if got := LoadGoodSettings(file); !reflect.DeepEqual(got, defaults) {
+		t.Errorf("no file: %+v", got)
+	}
+	for name, c := range map[string]struct {
+		src  string
+		want func(s *Settings)
+	}{
+		"good":           {"runDir: /run/other", func(s *Settings) { s.RunDir = "/run/other" }},
+		"an unknown key": {"runDir: /run/other\nruntme: crun\n", func(s *Settings) { s.RunDir = "/run/other" }},
+		"a bad value":    {"runDir: /run/other\nstarts: many\n", func(s *Settings) { s.RunDir = "/run/other" }},
+		"no path":        {"runDir: /run/other\nstateDir: there\n", func(s *Settings) { s.RunDir = "/run/other" }},
+		"a mixture":      {"runDir: /var/lib/runcsup\nruntime: crun\n", func(*Settings) {}},
+		"no YAML":        {"runDir: [", func(*Settings) {}},
+	} {
+		if err := os.WriteFile(file, []byte(c.src), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := defaults
+		c.want(&want)
+		if got := LoadGoodSettings(file); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v\nwant %+v", name, got, want)
+		}
+	}
+}
+
 func TestSettingsProblems(t *testing.T) {
 	for src, want := range map[string]string{
 		"runtme: crun\n":                              `s.yaml:1:1: unknown key "runtme", did you mean "runtime"?`,

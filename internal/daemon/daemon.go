@@ -39,6 +39,9 @@ type Options struct {
 	Version  control.VersionInfo
 	Log      *slog.Logger
 
+	// Faults says what is wrong with the settings, of which only what is good counts. StopLeft may be called with such ones.
+	Faults string
+
 	adoptOnly bool // nothing is started
 }
 

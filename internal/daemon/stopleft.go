@@ -57,13 +57,16 @@ func stopLeft(ctx context.Context, o Options, ask func(context.Context) (notify.
 		o.Log.Debug("containers are left to the daemon that runs", "unit", unit.Name)
 		return nil
 	}
+	if o.Faults != "" {
+		o.Log.Warn("the settings have mistakes; what of them is good counts for this stop", "error", o.Faults)
+	}
 	o.adoptOnly = true
 	d := newDaemon(context.WithoutCancel(ctx), o)
 	defer d.cancel()
 	defer d.stopBuilding()
 	defer d.unlock()
 	if err := d.openRooms(o); err != nil {
-		return fmt.Errorf("cannot stop the containers that a daemon has left: %w", err)
+		return fmt.Errorf("cannot stop the containers that a daemon has left: %w; to end them all at once: systemctl stop runcsup.slice", err)
 	}
 	return d.endLeft(context.WithoutCancel(ctx), signals, "the service is being stopped, and the daemon is down")
 }
