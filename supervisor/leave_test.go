@@ -248,7 +248,14 @@ func TestAdoptOnly(t *testing.T) {
 		p.end(exited(1))
 		h.wrote()
 
-		h.Supervisor = New(Config{Runtime: h.rt, Store: h.store, Output: fakeOutput{}, Monitor: h.monitor, BootID: "boot", AdoptOnly: true})
+		h.Supervisor = New(Config{
+			Runtime: h.rt, Store: h.store, Output: fakeOutput{}, Monitor: h.monitor, BootID: "boot", AdoptOnly: true,
+			OnEvent: func(e Event) {
+				if e.Type == EventRestart {
+					t.Errorf("it is said that %s will be started again", e.Snapshot.Name)
+				}
+			},
+		})
 		changed := h.stack()
 		changed[1].Hash = "2" // app: a daemon would replace it
 		for _, s := range append(changed, crashed, waits, h.spec("new")) {

@@ -89,6 +89,9 @@ func (c *container) tellState(e event, before State, why string) {
 	pending := before == StateBackoff || before == StateWaiting
 	switch m.state {
 	case StateBackoff:
+		if c.ending { // what follows at once is that nothing does
+			return
+		}
 		if e.kind == evLost && m.ifLost.state == StateBackoff {
 			why = "what was left of the delay when the daemon before ended"
 		}
