@@ -14,7 +14,7 @@ func (m *sdMachine) pair() map[string]machineProcess {
 	m.rootfs("/srv/rootfs")
 	for name, needs := range map[string]string{"db": "", "web": "requires: [db]\n"} {
 		m.write("/etc/runcsup/containers.d/"+name+".yaml", fmt.Sprintf(`rootfs: /srv/rootfs
-command: [sh, -c, "trap 'sleep 1; echo %s >>/tmp/ended; exit 0' TERM; echo %[1]s >>/tmp/begun; while :; do sleep 0.1; done"]
+command: [sh, -c, "trap 'sleep 2.5; echo %s >>/tmp/ended; exit 0' TERM; echo %[1]s >>/tmp/begun; while :; do sleep 0.1; done"]
 stop: {timeout: 50s}
 %s`, name, needs))
 	}
@@ -48,9 +48,9 @@ func TestStopWithoutADaemon(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.must("dpkg", "-i", m.copyPackage(packagesOf(t, olderVersion).deb))
-	// Less than the containers take to end.
+	// Less than the containers take to end, one after the other.
 	for _, unit := range []string{"runcsup", "runcsup-stop"} {
-		m.write("/etc/systemd/system/"+unit+".service.d/test.conf", "[Service]\nTimeoutStopSec=1s\n")
+		m.write("/etc/systemd/system/"+unit+".service.d/test.conf", "[Service]\nTimeoutStopSec=4s\n")
 	}
 	m.write("/run/systemd/system/runcsup.service.d/wait.conf", "[Service]\nRestartSec=1h\n")
 	m.must("systemctl", "daemon-reload")

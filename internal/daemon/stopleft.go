@@ -41,6 +41,13 @@ func stopLeft(ctx context.Context, o Options, ask func(context.Context) (notify.
 	if _, err := os.Stat(runtimeDir(o.Settings)); errors.Is(err, fs.ErrNotExist) {
 		return nil // the daemon has tidied up
 	}
+	notifier, err := notify.New(o.Environment.Socket)
+	if err == nil {
+		err = notifier.ExtendTimeout(callerTimeout + extendEvery)
+	}
+	if err != nil {
+		o.Log.Warn("cannot ask the service manager for more time", "error", err)
+	}
 	askCtx, cancel := context.WithTimeoutCause(ctx, callerTimeout, fmt.Errorf("no answer within %s", callerTimeout))
 	defer cancel()
 	unit, err := ask(askCtx)
