@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -114,6 +115,10 @@ func TestExecSessionPassesSignalsOn(t *testing.T) {
 // A client that leaves hangs up.
 func TestExecSessionEndsWithItsClient(t *testing.T) {
 	c, _ := execClient(t)
+	// Under nohup the command would inherit that SIGHUP is ignored.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, unix.SIGHUP)
+	defer signal.Stop(hup)
 	files, _, _ := pipes(t)
 	e := startExec(t, c, control.ExecOptions{Args: []string{"sleep", "1000"}}, files)
 	fd, err := unix.PidfdOpen(e.Pid, 0)
