@@ -14,7 +14,7 @@ func TestRemovedTogetherInOrder(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	define := func(name, needs string) {
-		n.define(name, fmt.Sprintf(`command: [sh, -c, "trap 'sleep 0.5; echo %s >>/ended; exit 0' TERM; echo up; while :; do sleep 0.05; done"]
+		n.define(name, fmt.Sprintf(`command: [sh, -c, "trap 'sleep 0.5; echo %s >>/ended; exit 0' TERM; touch /%[1]s-up; while :; do sleep 0.05; done"]
 stop: {timeout: 50s}
 `, name)+needs)
 	}
@@ -25,7 +25,8 @@ stop: {timeout: 50s}
 		n.reload()
 		for _, name := range []string{"db", "app", "proxy"} {
 			n.waitState(name, "running")
-			n.waitOutput(name, "up")
+			up := filepath.Join(n.rootfs, name+"-up")
+			eventually(t, patience, name+" hears of signals", func() error { return os.Remove(up) })
 		}
 	}
 	ended := func(how, want string) {
