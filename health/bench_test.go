@@ -33,7 +33,7 @@ func BenchmarkHTTP(b *testing.B) {
 		"here": nil, "setns": func() (*os.File, error) { return os.Open("/proc/self/ns/net") },
 	} {
 		b.Run(name, func(b *testing.B) {
-			w := &Watch{net: &network{open: open}}
+			w := &Watch{net: &network{open: open, home: new(homeNetwork)}}
 			defer w.net.close()
 			ask := w.asker(&Probe{HTTP: &HTTP{Port: portOfListener(l.Addr())}, Timeout: time.Minute})
 			b.ReportAllocs()

@@ -34,7 +34,8 @@ const freshSpread = 500 * time.Millisecond
 // Engine runs the probes of all containers: one heap of what is due when, and one timer. A goroutine exists only while its
 // probe runs.
 type Engine struct {
-	cfg Config
+	cfg  Config
+	home homeNetwork
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -82,6 +83,7 @@ func (e *Engine) Close() {
 	e.mu.Unlock()
 	e.cancel()
 	e.wg.Wait()
+	e.home.close()
 }
 
 // spawn runs f in a goroutine that Close waits for, unless the engine is closed. The lock is held.

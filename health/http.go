@@ -2,6 +2,7 @@ package health
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -29,6 +30,7 @@ type httpRequest struct {
 	url    *url.URL
 	header http.Header
 	host   string // Host:
+	text   []byte // the request, but for those that follow a redirect
 	least  int
 	most   int
 }
@@ -67,7 +69,29 @@ func newHTTPRequest(h *HTTP) *httpRequest {
 		host = "localhost"
 	}
 	r.url.Host = net.JoinHostPort(host, strconv.Itoa(h.Port))
+	var text bytes.Buffer
+	if r.request(r.url).Write(&text) == nil { // else it is written anew each time, and each time says what is wrong
+		r.text = text.Bytes()
+	}
 	return r
+}
+
+// request is a new one for a URL.
+func (r *httpRequest) request(target *url.URL) *http.Request {
+	method := r.spec.Method
+	if method == "" {
+		method = http.MethodGet
+	}
+	return &http.Request{Method: method, URL: target, Host: r.host, Header: r.header, Close: true, ProtoMajor: 1, ProtoMinor: 1}
+}
+
+// send writes a request.
+func (r *httpRequest) send(to io.Writer, request *http.Request) error {
+	if request.URL == r.url && r.text != nil {
+		_, err := to.Write(r.text)
+		return err
+	}
+	return request.Write(to)
 }
 
 // ask returns what was answered; the error is nil if the status is one of those that are wanted.
@@ -103,12 +127,8 @@ func (r *httpRequest) once(ctx context.Context, n *network, target *url.URL) (an
 		}
 		stream = secure
 	}
-	method := r.spec.Method
-	if method == "" {
-		method = http.MethodGet
-	}
-	request := &http.Request{Method: method, URL: target, Host: r.host, Header: r.header, Close: true, ProtoMajor: 1, ProtoMinor: 1}
-	if err := request.Write(stream); err != nil {
+	request := r.request(target)
+	if err := r.send(stream, request); err != nil {
 		return "", nil, fmt.Errorf("cannot send the request: %w", err)
 	}
 	reader := readers.Get().(*bufio.Reader)

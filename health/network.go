@@ -18,6 +18,7 @@ import (
 // network is the way into a container's network namespace. The namespace is opened when the first probe needs it.
 type network struct {
 	open func() (*os.File, error)
+	home *homeNetwork
 
 	mu     sync.Mutex
 	known  bool
@@ -53,7 +54,7 @@ func (n *network) socket(family int) (int, error) {
 	case n.file == nil:
 		return newSocket(family)
 	}
-	return socketIn(n.file, family)
+	return n.home.socketIn(n.file, family)
 }
 
 func newSocket(family int) (int, error) {
@@ -67,13 +68,42 @@ func newSocket(family int) (int, error) {
 	return fd, nil
 }
 
+// homeNetwork is the way back into this process' own network namespace. It is opened when it is first needed, and kept: to open
+// it anew is a tenth of what a probe costs.
+type homeNetwork struct {
+	mu   sync.Mutex
+	file *os.File
+}
+
+// open is called on a thread that is at home.
+func (h *homeNetwork) open() (*os.File, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.file != nil {
+		return h.file, nil
+	}
+	file, err := os.Open("/proc/thread-self/ns/net")
+	if err == nil {
+		h.file = file
+	}
+	return file, err
+}
+
+func (h *homeNetwork) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.file != nil {
+		_ = h.file.Close() // it was never written to
+		h.file = nil
+	}
+}
+
 // socketIn makes a socket in another network namespace: a socket belongs to the one in which its thread was when it was
 // made, whatever thread uses it later.
-func socketIn(netns *os.File, family int) (int, error) {
+func (h *homeNetwork) socketIn(netns *os.File, family int) (int, error) {
 	runtime.LockOSThread()
-	home, err := os.Open("/proc/thread-self/ns/net")
+	home, err := h.open()
 	if err == nil {
-		defer home.Close()
 		err = unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET)
 	}
 	if err != nil {

@@ -27,7 +27,7 @@ const generous = 30 * time.Second
 func once(t *testing.T, p *Probe, timeout time.Duration, netns func() (*os.File, error)) (Outcome, string) {
 	t.Helper()
 	p.Timeout = timeout
-	w := &Watch{net: &network{open: netns}}
+	w := &Watch{net: &network{open: netns, home: new(homeNetwork)}}
 	defer w.net.close()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
@@ -328,7 +328,7 @@ func TestOtherNetworkNamespace(t *testing.T) {
 	netns, port := newNetns(t)
 	home := netnsOfThread(t)
 	probe := &Probe{HTTP: &HTTP{Port: port}}
-	w := &Watch{net: &network{open: func() (*os.File, error) { return netns, nil }}}
+	w := &Watch{net: &network{open: func() (*os.File, error) { return netns, nil }, home: new(homeNetwork)}}
 	p := *probe
 	p.Timeout = generous
 	ask := w.asker(&p)

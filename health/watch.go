@@ -74,7 +74,7 @@ type check struct {
 
 // Watch begins to probe an instance.
 func (e *Engine) Watch(t Target) *Watch {
-	w := &Watch{engine: e, target: t, verdict: newVerdict(t.Probes, t.ReadyOnNotify, t.State), net: &network{open: t.Netns}}
+	w := &Watch{engine: e, target: t, verdict: newVerdict(t.Probes, t.ReadyOnNotify, t.State), net: &network{open: t.Netns, home: &e.home}}
 	w.ctx, w.cancel = context.WithCancel(e.ctx)
 	for _, role := range Roles {
 		if p := t.Probes.Get(role); p != nil {
