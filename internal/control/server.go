@@ -69,6 +69,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ConnContext:    withPeer,
 		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	open := &openConns{}
+	server.ConnState = open.note
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 
@@ -79,28 +81,68 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.endStreams()
-	if !drain(ctx, server, closeGrace) {
-		// What does not end by itself is told to, and what does not even obey that is cut off.
-		s.cancel(whyEnd(ctx))
-		if !drain(ctx, server, lastGrace) {
-			_ = server.Close()
-		}
-	}
-	s.cancel(whyEnd(ctx))
+	// Not Shutdown: that drops a request that comes on a connection which was accepted right before, without an answer.
+	server.SetKeepAlivesEnabled(false)
+	_ = l.Close() // its error would be that it is closed
 	if err == nil {
-		if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+		if end := <-served; !errors.Is(end, net.ErrClosed) {
 			err = fmt.Errorf("cannot accept control connections: %w", end)
 		}
 	}
+	if !open.drain(closeGrace) {
+		// What does not end by itself is told to, and what does not even obey that is cut off.
+		s.cancel(whyEnd(ctx))
+		open.drain(lastGrace)
+	}
+	_ = server.Close()
+	s.cancel(whyEnd(ctx))
 	s.gate.Lock()
 	return err
 }
 
-// drain lets requests end and no new connection begin, and tells whether that went well in the time given.
-func drain(ctx context.Context, server *http.Server, grace time.Duration) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	return server.Shutdown(ctx) == nil
+// openConns counts the connections of a server.
+type openConns struct {
+	mu   sync.Mutex
+	n    int
+	none chan struct{} // closed when there are none, nil if nobody waits for that
+}
+
+// note is for http.Server.ConnState.
+func (o *openConns) note(_ net.Conn, state http.ConnState) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		o.n++
+	case http.StateClosed, http.StateHijacked:
+		o.n--
+		if o.n == 0 && o.none != nil {
+			close(o.none)
+			o.none = nil
+		}
+	}
+}
+
+// drain waits until there are none, and tells whether that was so in the time given.
+func (o *openConns) drain(grace time.Duration) bool {
+	o.mu.Lock()
+	if o.n == 0 {
+		o.mu.Unlock()
+		return true
+	}
+	if o.none == nil {
+		o.none = make(chan struct{})
+	}
+	none := o.none
+	o.mu.Unlock()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-none:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // whyEnd is what requests are told that are under way when ctx ends: its cause, if that is an *Error.

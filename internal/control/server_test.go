@@ -395,3 +395,56 @@ func TestPanicIsLoggedWithItsStack(t *testing.T) {
 		}
 	}
 }
+
+// lateListener hands a connection over when it is closed: it was accepted right before.
+type lateListener struct {
+	net.Listener
+	accepted, closed chan struct{}
+	once             sync.Once
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	close(l.accepted)
+	<-l.closed
+	// As long as a server may need that knows of no connection.
+	<-time.After(100 * time.Millisecond)
+	return conn, nil
+}
+
+func (l *lateListener) Close() error {
+	defer l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// A connection that is accepted in the moment in which the server ends is answered.
+func TestLateConnectionIsAnswered(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	socket := filepath.Join(t.TempDir(), "s")
+	plain, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lateListener{Listener: plain, accepted: make(chan struct{}), closed: make(chan struct{})}
+	served := make(chan error, 1)
+	go func() { served <- control.NewServer(&controltest.Backend{}, quiet).Serve(ctx, l) }()
+	c := control.NewClient(socket)
+	defer c.Close()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.List(t.Context())
+		answered <- err
+	}()
+	<-l.accepted
+	stop()
+	if err := <-answered; err != nil {
+		t.Errorf("the call got %v", err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
