@@ -69,8 +69,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ConnContext:    withPeer,
 		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	open := &openConns{}
-	server.ConnState = open.note
+	var open sync.WaitGroup // connections; none comes when the listener is closed
+	server.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			open.Done()
+		}
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 
@@ -89,10 +96,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			err = fmt.Errorf("cannot accept control connections: %w", end)
 		}
 	}
-	if !open.drain(closeGrace) {
+	drained := make(chan struct{})
+	go func() { open.Wait(); close(drained) }()
+	if !closedWithin(closeGrace, drained) {
 		// What does not end by itself is told to, and what does not even obey that is cut off.
 		s.cancel(whyEnd(ctx))
-		open.drain(lastGrace)
+		closedWithin(lastGrace, drained)
 	}
 	_ = server.Close()
 	s.cancel(whyEnd(ctx))
@@ -100,47 +109,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// openConns counts the connections of a server.
-type openConns struct {
-	mu   sync.Mutex
-	n    int
-	none chan struct{} // closed when there are none, nil if nobody waits for that
-}
-
-// note is for http.Server.ConnState.
-func (o *openConns) note(_ net.Conn, state http.ConnState) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch state {
-	case http.StateNew:
-		o.n++
-	case http.StateClosed, http.StateHijacked:
-		o.n--
-		if o.n == 0 && o.none != nil {
-			close(o.none)
-			o.none = nil
-		}
-	}
-}
-
-// drain waits until there are none, and tells whether that was so in the time given.
-func (o *openConns) drain(grace time.Duration) bool {
-	o.mu.Lock()
-	if o.n == 0 {
-		o.mu.Unlock()
-		return true
-	}
-	if o.none == nil {
-		o.none = make(chan struct{})
-	}
-	none := o.none
-	o.mu.Unlock()
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
+// closedWithin waits for a channel to be closed, and tells whether it was in the time given.
+func closedWithin(grace time.Duration, c <-chan struct{}) bool {
 	select {
-	case <-none:
+	case <-c:
 		return true
-	case <-timer.C:
+	case <-time.After(grace):
 		return false
 	}
 }
