@@ -183,8 +183,7 @@ func (d *Daemon) forgetEarlierBoot() error {
 	case before == d.bootID:
 		return nil
 	default:
-		// The file last: should the new one not be written, the next daemon must not clear what is of this boot.
-		for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), outputDir(s), file} {
+		for _, path := range bootPaths(s) {
 			if err := os.RemoveAll(path); err != nil {
 				return fmt.Errorf("cannot clear the run directory of an earlier boot: %w", err)
 			}
@@ -218,6 +217,15 @@ func (d *Daemon) saveBootLater(file string) {
 }
 
 func bootFile(s config.Settings) string { return filepath.Join(s.RunDir, "boot-id") }
+
+// bootPaths are what the run directory has of one boot. The file that says of which one comes last: where it is gone and no new
+// one can be written, the next daemon must not clear what is of this boot.
+func bootPaths(s config.Settings) []string {
+	return []string{
+		runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), outputDir(s),
+		bootFile(s),
+	}
+}
 
 // netnsOf gives the network namespace of a running container.
 func (d *Daemon) netnsOf(name string) (string, error) {
@@ -294,7 +302,7 @@ func (d *Daemon) tidy(ctx context.Context) error {
 		return fmt.Errorf("cannot clean up: %w", err)
 	}
 	errs := []error{d.runtime.RemoveCgroupParent()}
-	for _, path := range []string{runtimeDir(s), callDir(s), filepath.Join(s.RunDir, "secrets"), filepath.Join(s.RunDir, "netns"), notifyDir(s), healthDir(s), outputDir(s), bootFile(s)} {
+	for _, path := range bootPaths(s) {
 		errs = append(errs, os.RemoveAll(path))
 	}
 	if err := errors.Join(errs...); err != nil {
